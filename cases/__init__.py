@@ -1,0 +1,1 @@
+"""Case management: departments, patients, cases, slides, reports, cohorts and their intake."""

@@ -1,0 +1,19 @@
+"""What every page of the portal shows."""
+
+from typing import Any
+
+from django.http import HttpRequest
+
+from cases import permissions
+
+
+def portal(request: HttpRequest) -> dict[str, Any]:
+    """Return what the navigation offers this user."""
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return {}
+    return {
+        "may_upload": bool(permissions.departments_with(user, "upload")),
+        "may_search": bool(permissions.departments_with(user, "search")),
+        "may_curate": bool(permissions.departments_with(user, "curate_cohort")),
+    }

@@ -1,0 +1,30 @@
+"""The records of a pathology department."""
+
+from cases.models.audit import AccessEvent
+from cases.models.clinical import Block, Case, Patient, Report, Slide, Specimen
+from cases.models.cohorts import Cohort, CohortEntry
+from cases.models.images import SlideImage, SlideInstance
+from cases.models.organisation import ApiToken, Department, Membership
+from cases.models.uploads import SlideUpload, UploadFile, UploadItem
+from cases.models.work import LeasedWork
+
+__all__ = [
+    "AccessEvent",
+    "ApiToken",
+    "Block",
+    "Case",
+    "Cohort",
+    "CohortEntry",
+    "Department",
+    "LeasedWork",
+    "Membership",
+    "Patient",
+    "Report",
+    "Slide",
+    "SlideImage",
+    "SlideInstance",
+    "SlideUpload",
+    "Specimen",
+    "UploadFile",
+    "UploadItem",
+]

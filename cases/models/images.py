@@ -1,0 +1,109 @@
+"""Scans of glass slides, and the DICOM instances they are made of."""
+
+from django.db import models
+from django.db.models import Q
+
+from cases.models.base import Record
+from cases.models.clinical import Slide
+from cases.models.organisation import Department
+from cases.querysets import SlideImagePartQuerySet, SlideImageQuerySet
+
+
+class SlideImage(Record):
+    """One scan of a glass slide: a DICOM series or a vendor's file. Lengths in level-0 pixels."""
+
+    class Format(models.TextChoices):
+        DICOM = "dicom", "DICOM"
+        VENDOR = "vendor", "Vendor file"
+
+    class MppSource(models.TextChoices):
+        FILE = "file", "from the file"
+        OBJECTIVE_POWER = "objective_power", "from the objective power"
+        ENTERED = "entered", "entered at upload"
+
+    department = models.ForeignKey(
+        Department, on_delete=models.PROTECT, related_name="slide_images"
+    )
+    slide = models.ForeignKey(Slide, on_delete=models.PROTECT, related_name="images")
+    source_format = models.CharField(max_length=10, choices=Format)
+    vendor = models.CharField(max_length=40, blank=True, help_text="OpenSlide's name: aperio …")
+    content_sha256 = models.CharField(
+        max_length=64, help_text="Of the file; of a series or folder: over its sorted files' hashes"
+    )
+    study_instance_uid = models.CharField("Study Instance UID", max_length=64, blank=True)
+    series_instance_uid = models.CharField("Series Instance UID", max_length=64, blank=True)
+    path = models.CharField(max_length=300, help_text="Relative to the data folder")
+    size_bytes = models.BigIntegerField()
+    width_l0 = models.PositiveIntegerField()
+    height_l0 = models.PositiveIntegerField()
+    level_count = models.PositiveSmallIntegerField()
+    mpp = models.FloatField("µm per pixel", help_text="Level 0; geometric mean of both axes")
+    mpp_source = models.CharField(max_length=16, choices=MppSource)
+    objective_power = models.FloatField(null=True, blank=True)
+    scanner = models.CharField(max_length=120, blank=True)
+    scanned_at = models.DateTimeField(null=True, blank=True)
+    is_fluorescence = models.BooleanField(default=False)
+    is_synthetic = models.BooleanField(default=False, help_text="Made by the demo generator")
+    has_label_image = models.BooleanField(default=False)
+
+    objects = SlideImageQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["department", "content_sha256"], name="slide_image_content_is_unique"
+            ),
+            models.UniqueConstraint(
+                fields=["department", "series_instance_uid"],
+                condition=~Q(series_instance_uid=""),
+                name="slide_image_series_is_unique",
+            ),
+            models.CheckConstraint(condition=Q(mpp__gt=0), name="slide_image_mpp_is_positive"),
+            models.CheckConstraint(
+                condition=Q(width_l0__gt=0, height_l0__gt=0), name="slide_image_has_pixels"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.slide} ({self.get_source_format_display()})"
+
+    @property
+    def case(self):
+        """Return the case of the glass."""
+        return self.slide.case
+
+
+class SlideInstance(Record):
+    """One DICOM SOP instance of a series (PS3.3 A.32.8)."""
+
+    class Flavor(models.TextChoices):
+        VOLUME = "volume", "Volume"
+        THUMBNAIL = "thumbnail", "Thumbnail"
+        LABEL = "label", "Label"
+        OVERVIEW = "overview", "Overview"
+
+    department = models.ForeignKey(Department, on_delete=models.PROTECT, related_name="+")
+    slide_image = models.ForeignKey(SlideImage, on_delete=models.CASCADE, related_name="instances")
+    sop_instance_uid = models.CharField("SOP Instance UID", max_length=64)
+    sha256 = models.CharField(max_length=64)
+    flavor = models.CharField(max_length=10, choices=Flavor)
+    file_name = models.CharField(max_length=80, help_text="In the slide image's folder")
+    size_bytes = models.BigIntegerField()
+    total_columns = models.PositiveIntegerField()
+    total_rows = models.PositiveIntegerField()
+    frame_count = models.PositiveIntegerField()
+    transfer_syntax_uid = models.CharField("Transfer Syntax UID", max_length=64)
+
+    objects = SlideImagePartQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-total_columns", "sop_instance_uid"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["department", "sop_instance_uid"], name="slide_instance_uid_is_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.sop_instance_uid

@@ -1,0 +1,107 @@
+"""Departments, their members, and the tokens of machines."""
+
+import uuid
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+
+from cases.permissions import Role
+from cases.querysets import DepartmentQuerySet, OwnedQuerySet
+
+
+class Department(models.Model):
+    """A pathology department: the owner of every clinical row."""
+
+    code = models.SlugField(max_length=40, unique=True, help_text="Short name used by the API")
+    name = models.CharField(max_length=200)
+    mrn_issuer = models.CharField(
+        "MRN issuer",
+        max_length=120,
+        help_text="Who assigns the patient numbers when a message or file does not say",
+    )
+    accession_issuer = models.CharField(
+        max_length=120,
+        help_text="Who assigns accession numbers when a message or file does not say",
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = DepartmentQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    """A user's role in a department; a system administrator's has no department."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships"
+    )
+    department = models.ForeignKey(
+        Department, on_delete=models.CASCADE, null=True, blank=True, related_name="memberships"
+    )
+    role = models.CharField(max_length=32, choices=Role)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = OwnedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["department", "role", "user"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "department", "role"],
+                nulls_distinct=False,
+                name="membership_is_unique",
+            ),
+            models.CheckConstraint(
+                condition=Q(role=Role.SYSTEM_ADMINISTRATOR, department__isnull=True)
+                | (~Q(role=Role.SYSTEM_ADMINISTRATOR) & Q(department__isnull=False)),
+                name="membership_department_unless_system_administrator",
+            ),
+            models.CheckConstraint(
+                condition=Q(role__in=Role.values), name="membership_role_is_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} as {self.get_role_display()} in {self.department or 'the whole site'}"
+
+
+class ApiToken(models.Model):
+    """A machine's key. Only its SHA-256 is kept; the prefix tells tokens apart."""
+
+    class Scope(models.TextChoices):
+        CASES_READ = "cases:read", "Read patients, cases, slides and reports"
+        CASES_WRITE = "cases:write", "Write patients, cases, slides and reports"
+        UPLOADS_WRITE = "uploads:write", "Upload slides and follow them"
+        SEARCH = "search", "Search and read results"
+        COHORTS_READ = "cohorts:read", "Read cohorts"
+        COHORTS_WRITE = "cohorts:write", "Curate cohorts"
+        INDEX_READ = "index:read", "Read the state of indexing"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens"
+    )
+    name = models.CharField(max_length=120)
+    prefix = models.CharField(max_length=12, unique=True, editable=False)
+    key_sha256 = models.CharField(max_length=64, editable=False)
+    scopes = ArrayField(models.CharField(max_length=32, choices=Scope))
+    departments = models.ManyToManyField(
+        Department, blank=True, help_text="Narrow the token to these; none: all of its owner's"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"

@@ -1,0 +1,133 @@
+"""Uploads: files on their way in, and what became of each slide found in them."""
+
+from django.conf import settings
+from django.db import models
+
+from cases.models.base import Record
+from cases.models.images import SlideImage
+from cases.models.organisation import Department
+from cases.models.work import LeasedWork
+from cases.querysets import OwnedQuerySet, VisibleQuerySet
+
+
+class SlideUpload(LeasedWork, Record):
+    """One delivery: a slide file, several, a folder of DICOM instances, or a zip of these."""
+
+    class State(models.TextChoices):
+        RECEIVING = "receiving", "Receiving"
+        QUEUED = "queued", "Waiting"
+        RUNNING = "running", "Processing"
+        FINISHED = "finished", "Finished"
+        FAILED = "failed", "Failed"
+        CANCELLED = "cancelled", "Cancelled"
+
+    class Source(models.TextChoices):
+        PAGE = "page", "Upload page"
+        API = "api", "API"
+        DEMO = "demo", "Demo archive"
+
+    department = models.ForeignKey(Department, on_delete=models.PROTECT, related_name="uploads")
+    uploaded_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="uploads"
+    )
+    source = models.CharField(max_length=10, choices=Source, default=Source.PAGE)
+    state = models.CharField(max_length=12, choices=State, default=State.RECEIVING, db_index=True)
+    # What the sender says; used where the files themselves do not.
+    accession_number = models.CharField(max_length=64, blank=True)
+    accession_issuer = models.CharField(max_length=120, blank=True)
+    mrn = models.CharField("MRN", max_length=64, blank=True)
+    mrn_issuer = models.CharField("MRN issuer", max_length=120, blank=True)
+    family_name = models.CharField(max_length=120, blank=True)
+    given_name = models.CharField(max_length=120, blank=True)
+    birth_date = models.DateField(null=True, blank=True)
+    sex = models.CharField(max_length=1, blank=True)
+    organ = models.CharField(max_length=80, blank=True)
+    stain = models.CharField(max_length=80, blank=True)
+    slide_label = models.CharField(max_length=80, blank=True)
+    mpp = models.FloatField("µm per pixel", null=True, blank=True)
+    is_synthetic = models.BooleanField(default=False)
+
+    objects = OwnedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"Upload {self.id}"
+
+
+class UploadFilesQuerySet(VisibleQuerySet):
+    def _visible(self, departments: frozenset[int]) -> models.Q:
+        return models.Q(upload__department__in=departments)
+
+
+class UploadFile(Record):
+    """One file of an upload, received in pieces (tus 1.0). Its bytes lie in the spool."""
+
+    upload = models.ForeignKey(SlideUpload, on_delete=models.CASCADE, related_name="files")
+    name = models.CharField(
+        max_length=400, help_text="As sent, with its folder; shown, never used as a path"
+    )
+    size_bytes = models.BigIntegerField()
+    offset_bytes = models.BigIntegerField(default=0)
+    sha256 = models.CharField(max_length=64, blank=True)
+
+    objects = UploadFilesQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["created_at"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(offset_bytes__gte=0, size_bytes__gte=0)
+                & models.Q(offset_bytes__lte=models.F("size_bytes")),
+                name="upload_file_offset_within_size",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether every byte has arrived."""
+        return self.offset_bytes == self.size_bytes
+
+
+class UploadItem(Record):
+    """One slide found in an upload and what became of it."""
+
+    class State(models.TextChoices):
+        ACCEPTED = "accepted", "Accepted"
+        DUPLICATE = "duplicate", "Already here"
+        UNMATCHED = "unmatched", "Needs matching"
+        REFUSED = "refused", "Refused"
+        DISCARDED = "discarded", "Discarded"
+
+    department = models.ForeignKey(Department, on_delete=models.PROTECT, related_name="+")
+    upload = models.ForeignKey(SlideUpload, on_delete=models.CASCADE, related_name="items")
+    name = models.CharField(max_length=400, help_text="The file or series, as people know it")
+    key = models.CharField(max_length=200, help_text="Tells the item apart within its upload")
+    state = models.CharField(max_length=12, choices=State, db_index=True)
+    reason_code = models.CharField(max_length=60, blank=True)
+    reason = models.CharField(max_length=500, blank=True)
+    facts = models.JSONField(
+        default=dict, blank=True, help_text="What the headers said; kept for matching by hand"
+    )
+    slide_image = models.ForeignKey(
+        SlideImage, on_delete=models.SET_NULL, null=True, blank=True, related_name="upload_items"
+    )
+    resolved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    resolved_at = models.DateTimeField(null=True, blank=True)
+
+    objects = OwnedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["created_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["upload", "key"], name="upload_item_once_per_upload")
+        ]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,91 @@
+"""Who may do what. Rows come through `visible_to`; this table says what a role may do to them.
+
+Hidden is 404 (the row never comes back); seen but not allowed is 403 (`require`).
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import TextChoices
+
+
+class Role(TextChoices):
+    """What a member of a department is there."""
+
+    PATHOLOGIST = "pathologist", "Pathologist"
+    TECHNICIAN = "technician", "Technician"
+    RESEARCHER = "researcher", "Researcher"
+    DEPARTMENT_ADMINISTRATOR = "department_administrator", "Department administrator"
+    SYSTEM_ADMINISTRATOR = "system_administrator", "System administrator"
+
+
+_P, _T, _R, _D = (
+    Role.PATHOLOGIST,
+    Role.TECHNICIAN,
+    Role.RESEARCHER,
+    Role.DEPARTMENT_ADMINISTRATOR,
+)
+
+# A system administrator runs the site and, by that role, sees no clinical data.
+CLINICAL_ROLES = frozenset({_P, _T, _R, _D})
+
+CAPABILITIES: dict[str, frozenset[Role]] = {
+    "view": CLINICAL_ROLES,
+    "view_label": frozenset({_P, _T, _D}),
+    "search": CLINICAL_ROLES,
+    "give_feedback": frozenset({_P, _R, _D}),
+    "upload": frozenset({_P, _T, _D}),
+    "reconcile": frozenset({_P, _T, _D}),
+    "retry_work": frozenset({_P, _T, _D}),
+    "edit_case": frozenset({_P, _T, _D}),
+    "write_report": frozenset({_P, _D}),
+    "curate_cohort": frozenset({_P, _R, _D}),
+    "share_cohort": frozenset({_D}),
+    "export_cohort": frozenset({_P, _R, _D}),
+    "manage_members": frozenset({_D}),
+    "manage_tokens": frozenset({_D}),
+}
+
+
+def departments_of(user: Any, roles: Iterable[str] = CLINICAL_ROLES) -> frozenset[int]:
+    """Return the ids of the departments in which the user has one of the roles.
+
+    A request that came with an API token acts for its owner, narrowed to the token's
+    departments (`token_department_ids`, set by the authentication class).
+    """
+    if not getattr(user, "is_authenticated", False) or not user.is_active:
+        return frozenset()
+    pairs = getattr(user, "_membership_pairs", None)
+    if pairs is None:
+        pairs = tuple(user.memberships.values_list("department_id", "role"))
+        user._membership_pairs = pairs
+    wanted = frozenset(roles)
+    found = frozenset(department for department, role in pairs if department and role in wanted)
+    narrowed = getattr(user, "token_department_ids", None)
+    return found if narrowed is None else found & narrowed
+
+
+def departments_with(user: Any, capability: str) -> frozenset[int]:
+    """Return the ids of the departments in which the user may do this."""
+    return departments_of(user, CAPABILITIES[capability])
+
+
+def may(user: Any, capability: str, department_id: int) -> bool:
+    """Return whether the user may do this in that department."""
+    return department_id in departments_with(user, capability)
+
+
+def require(user: Any, capability: str, department_id: int) -> None:
+    """Raise PermissionDenied (403) unless the user may do this in that department."""
+    if not may(user, capability, department_id):
+        raise PermissionDenied("Your role in this department does not allow this.")
+
+
+def is_system_administrator(user: Any) -> bool:
+    """Return whether the user runs the site (superusers do)."""
+    if not getattr(user, "is_authenticated", False) or not user.is_active:
+        return False
+    if user.is_superuser:
+        return True
+    return user.memberships.filter(role=Role.SYSTEM_ADMINISTRATOR).exists()

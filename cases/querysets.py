@@ -1,0 +1,131 @@
+"""`visible_to(user)`: the one door to rows.
+
+A member sees the rows of the department. Beyond that only a cohort that was shared with
+one of the user's departments opens the slide images in it, with their case and reports.
+Every other queryset, count, facet, tile and neighbour is built on these.
+"""
+
+from typing import Any, Self
+
+from django.db.models import Q, QuerySet
+from django.shortcuts import get_object_or_404
+
+from cases.permissions import departments_of
+
+
+class VisibleQuerySet(QuerySet):
+    """Base: subclasses say in `_visible(departments)` what those departments may see."""
+
+    def _visible(self, departments: frozenset[int]) -> Q:
+        raise TypeError(f"{type(self).__name__} does not say what is visible")
+
+    def visible_to(self, user: Any) -> Self:
+        """Return only the rows that this user may know of."""
+        departments = departments_of(user)
+        if not departments:
+            return self.none()
+        return self.filter(self._visible(departments))
+
+    def get_visible_or_404(self, user: Any, **lookup: Any) -> Any:
+        """Return the one visible row of the lookup; hidden and missing are the same 404."""
+        return get_object_or_404(self.visible_to(user), **lookup)
+
+
+def shared_entries(departments: frozenset[int]) -> QuerySet:
+    """Return the active entries of cohorts that are shared with one of the departments."""
+    from django.apps import apps  # the models import this module
+
+    return apps.get_model("cases", "CohortEntry").objects.filter(
+        removed_at__isnull=True, cohort__shared_with__in=departments
+    )
+
+
+class DepartmentQuerySet(VisibleQuerySet):
+    def _visible(self, departments: frozenset[int]) -> Q:
+        return Q(pk__in=departments)
+
+
+class OwnedQuerySet(VisibleQuerySet):
+    """Rows that belong to a department and are never shared (uploads, work lists)."""
+
+    def _visible(self, departments: frozenset[int]) -> Q:
+        return Q(department__in=departments)
+
+
+class PatientQuerySet(VisibleQuerySet):
+    def _visible(self, departments: frozenset[int]) -> Q:
+        shared = shared_entries(departments).values("slide_image__slide__case__patient_id")
+        return Q(department__in=departments) | Q(pk__in=shared)
+
+
+class CaseQuerySet(VisibleQuerySet):
+    def _visible(self, departments: frozenset[int]) -> Q:
+        shared = shared_entries(departments).values("slide_image__slide__case_id")
+        return Q(department__in=departments) | Q(pk__in=shared)
+
+
+class CasePartQuerySet(VisibleQuerySet):
+    """Specimens and reports: seen with their case."""
+
+    def _visible(self, departments: frozenset[int]) -> Q:
+        shared = shared_entries(departments).values("slide_image__slide__case_id")
+        return Q(case__department__in=departments) | Q(case__in=shared)
+
+
+class BlockQuerySet(VisibleQuerySet):
+    def _visible(self, departments: frozenset[int]) -> Q:
+        shared = shared_entries(departments).values("slide_image__slide__case_id")
+        return Q(specimen__case__department__in=departments) | Q(specimen__case__in=shared)
+
+
+class SlideQuerySet(VisibleQuerySet):
+    """Glass slides: of a shared case only those whose image is in the shared cohort."""
+
+    def _visible(self, departments: frozenset[int]) -> Q:
+        shared = shared_entries(departments).values("slide_image__slide_id")
+        return Q(case__department__in=departments) | Q(pk__in=shared)
+
+
+class SlideImageQuerySet(VisibleQuerySet):
+    def _visible(self, departments: frozenset[int]) -> Q:
+        shared = shared_entries(departments).values("slide_image_id")
+        return Q(department__in=departments) | Q(pk__in=shared)
+
+
+class SlideImagePartQuerySet(VisibleQuerySet):
+    """Rows that hang on a slide image (instances, index state, embeddings)."""
+
+    def _visible(self, departments: frozenset[int]) -> Q:
+        shared = shared_entries(departments).values("slide_image_id")
+        return Q(department__in=departments) | Q(slide_image__in=shared)
+
+
+class CohortQuerySet(VisibleQuerySet):
+    def _visible(self, departments: frozenset[int]) -> Q:
+        from django.apps import apps
+
+        shared = (
+            apps.get_model("cases", "Cohort")
+            .shared_with.through.objects.filter(department_id__in=departments)
+            .values("cohort_id")
+        )
+        return Q(department__in=departments) | Q(pk__in=shared)
+
+
+class CohortEntryQuerySet(VisibleQuerySet):
+    def _visible(self, departments: frozenset[int]) -> Q:
+        return Q(cohort__department__in=departments) | Q(cohort__shared_with__in=departments)
+
+    def visible_to(self, user: Any) -> Self:
+        # A cohort can be shared with two of the user's departments.
+        return super().visible_to(user).distinct()
+
+
+class AppendOnlyQuerySet(QuerySet):
+    """Rows that are written once: no update, no delete."""
+
+    def update(self, **kwargs: Any) -> int:
+        raise TypeError("Access events are append-only")
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        raise TypeError("Access events are append-only")

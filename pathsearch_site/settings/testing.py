@@ -1,0 +1,30 @@
+"""Settings for the tests: fast hashing, tasks run when a test says so, a folder of their own."""
+
+import os
+import tempfile
+from pathlib import Path
+
+# A data folder of this run alone; child processes of live tests inherit it.
+os.environ.setdefault("PATHSEARCH_TEST_DATA_DIR", tempfile.mkdtemp(prefix="pathsearch-test-"))
+
+from pathsearch_site.embedded_postgres import ensure_database_url
+
+ensure_database_url()
+
+from pathsearch_site.settings.base import *  # noqa: F403
+from pathsearch_site.settings.base import DATABASES
+
+DATA_DIR = Path(os.environ["PATHSEARCH_TEST_DATA_DIR"])
+STATIC_ROOT = DATA_DIR / "staticfiles"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+AXES_ENABLED = False
+DISK_RESERVE_BYTES = 0
+# No pool: tests flush and drop databases, which open pooled connections would block.
+DATABASES["default"]["OPTIONS"].pop("pool")
+DATABASES["default"]["TEST"] = {"NAME": "test_pathsearch" + os.environ.get("TEST_DB_SUFFIX", "")}
+ENCODER_SOCKET = ""
+ENCODER_DEVICE = "cpu"

@@ -1,0 +1,1 @@
+"""Retrieval: embeddings of slides and reports, and the search over them."""

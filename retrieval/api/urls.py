@@ -1,0 +1,3 @@
+"""API routes of the retrieval app."""
+
+urlpatterns: list = []

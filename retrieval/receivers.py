@@ -1,0 +1,1 @@
+"""Listens to cases' signals, inside their transactions."""

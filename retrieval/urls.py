@@ -1,0 +1,3 @@
+"""Pages of the retrieval app."""
+
+urlpatterns: list = []
