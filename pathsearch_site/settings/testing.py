@@ -1,5 +1,8 @@
 """Settings for the tests: fast hashing, tasks run when a test says so, a folder of their own."""
 
+# The embedded server must be up, and its address known, before the base settings are read.
+# ruff: noqa: E402
+
 import os
 import tempfile
 from pathlib import Path
@@ -23,8 +26,6 @@ STORAGES = {
 }
 AXES_ENABLED = False
 DISK_RESERVE_BYTES = 0
-# No pool: tests flush and drop databases, which open pooled connections would block.
-DATABASES["default"]["OPTIONS"].pop("pool")
 DATABASES["default"]["TEST"] = {"NAME": "test_pathsearch" + os.environ.get("TEST_DB_SUFFIX", "")}
 ENCODER_SOCKET = ""
 ENCODER_DEVICE = "cpu"

@@ -1,0 +1,83 @@
+# PathSearch. `make run` starts a site with a demo archive, `make test` checks everything.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+# torch comes before the lock file, in the build that the machine needs: cpu, or cuda (TORCH=cuda).
+TORCH ?= cpu
+TORCH_VERSION := 2.13.0
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: run test lint browser-deps vendor lock screenshots clean bench
+
+## Start the site: environment, database, demo archive, web and workers.
+run: $(VENV)/.installed
+	@exec $(BIN)/python -m pathsearch_site.supervisor
+
+## Everything that CI checks.
+test: $(VENV)/.installed-dev browser-deps lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	PATHSEARCH_DISK_RESERVE_GB=0 DJANGO_SETTINGS_MODULE=pathsearch_site.settings.production $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "The venv module is missing: apt-get install python3-venv"; exit 1; }
+
+# The CPU build is looked for in the configured package index first, then in PyTorch's own,
+# so that no CUDA packages are pulled unasked. TORCH=cuda takes the index's ordinary build.
+$(VENV)/.torch-$(TORCH): | $(VENV)/bin/python
+	@echo "Installing torch $(TORCH_VERSION) ($(TORCH)) …"
+ifeq ($(TORCH),cuda)
+	@$(PIP) install "torch==$(TORCH_VERSION)"
+else
+	@$(PIP) install "torch==$(TORCH_VERSION)+cpu" 2>/dev/null \
+	  || $(PIP) install --index-url $(TORCH_CPU_INDEX) "torch==$(TORCH_VERSION)+cpu"
+endif
+	@touch $@
+
+$(VENV)/.installed: requirements.lock $(VENV)/.torch-$(TORCH)
+	@echo "Installing PathSearch's pinned requirements …"
+	@$(PIP) install -r requirements.lock
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	@$(PIP) install -r requirements-dev.lock
+	@touch $@
+
+# The browser tests drive Debian's Chromium.
+browser-deps:
+	@command -v chromium >/dev/null || { \
+	  SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  $$SUDO apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq chromium >/dev/null; }
+	@[ ! -f package-lock.json ] || [ -d node_modules/axe-core ] || ! command -v npm >/dev/null || npm ci --silent --no-audit --no-fund
+
+## Front-end packages from npm, copied into static/vendor (the running site needs no Node).
+vendor:
+	npm ci --no-audit --no-fund
+	npm run vendor
+
+## Resolve the newest versions that pyproject.toml allows and pin them.
+lock: $(VENV)/.torch-cpu
+	$(BIN)/python -m pip install --quiet --upgrade -e '.[dev]'
+	$(BIN)/python -m pip freeze --exclude-editable | grep -vi '^torch==' > requirements.lock
+
+## Pictures of every page, written to screenshots/.
+screenshots: $(VENV)/.installed-dev browser-deps
+	SCREENSHOTS=screenshots $(BIN)/python -m pytest tests/browser
+
+## The benchmarks that docs/benchmarks.md quotes.
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.indexing
+	$(BIN)/python -m benchmarks.query
+	$(BIN)/python -m benchmarks.tiles
+
+clean:
+	rm -rf $(VENV) node_modules .pytest_cache .mypy_cache .ruff_cache
