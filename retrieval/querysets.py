@@ -1,19 +1,130 @@
-"""Visibility of what retrieval keeps, and all distance SQL and ANN settings, nowhere else."""
+"""Visibility of what retrieval keeps, and all distance SQL and ANN settings, nowhere else.
 
+Vectors are L2-normalised, so the inner product is the cosine. `<#>` is its negative, so that
+ascending order is nearest first. The `vector` columns have no fixed width: each model has a
+partial HNSW index over `vector::halfvec(D)` (`vector_index_ensure`).
+"""
+
+from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 from django.apps import apps
-from django.db.models import Q
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F, FloatField, Func, Model, Q, Value
+from django.db.models.functions import Cast
+from pgvector import HalfVector
+from pgvector.django import HalfVectorField
 
 from cases.permissions import departments_of
 from cases.querysets import SlideImagePartQuerySet, VisibleQuerySet, shared_entries
 
+# HNSW's own settings. Iterative scans go on until LIMIT rows passed the filters; the bound on
+# scanned tuples is far above pgvector's 20,000, which starves a user who sees one row in fifty.
+HNSW_M = 16
+HNSW_EF_CONSTRUCTION = 64
+HNSW_EF_SEARCH_MIN = 100
+HNSW_EF_SEARCH_MAX = 1000  # pgvector's limit
+HNSW_MAX_SCAN_TUPLES = 400_000
+HNSW_SCAN_MEM_MULTIPLIER = 8
 
-class SlideEmbeddingQuerySet(SlideImagePartQuerySet):
-    """Embeddings; candidates by distance."""
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A row near the query: its key and the cosine of the two vectors."""
+
+    key: Any
+    similarity: float
 
 
-class ReportEmbeddingQuerySet(VisibleQuerySet):
+class _NegativeInnerProduct(Func):
+    function = ""
+    arg_joiner = " <#> "
+    template = "(%(expressions)s)"
+    output_field = FloatField()
+
+
+class _IndexedVector(Cast):
+    """`vector::halfvec(D)`, as the index has it: no other spelling finds the index."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__("vector", HalfVectorField(dimensions=dimension))
+
+
+def _literal(vector: np.ndarray, dimension: int) -> Any:
+    value = Value(HalfVector(np.asarray(vector, dtype=np.float32)).to_text())
+    return Cast(value, HalfVectorField(dimensions=dimension))
+
+
+class VectorQuerySet(VisibleQuerySet):
+    """Rows with an L2-normalised `vector` of a `model`."""
+
+    def nearest(
+        self, *, model: Any, vector: np.ndarray, limit: int, key: str, exact: bool | None = None
+    ) -> list[Neighbour]:
+        """Return the nearest rows of this queryset, nearest first, ties by key.
+
+        Call it on a queryset that is already visible_to(user) and filtered: both are part of
+        the one statement, before its LIMIT. Small sets (settings.EXACT_SCAN_MAX) are compared
+        row by row; larger ones through HNSW, and exactly after all if that finds too few.
+        exact: True or False forces the way, for tests and benchmarks.
+        """
+        rows = self.filter(model=model)
+        if exact is None:
+            exact = rows.is_at_most(settings.EXACT_SCAN_MAX)
+        if exact:
+            return rows._nearest_exact(model, vector, limit, key)
+        found = rows._nearest_by_index(model, vector, limit, key)
+        if len(found) < limit:
+            return rows._nearest_exact(model, vector, limit, key)
+        return found
+
+    def is_at_most(self, count: int) -> bool:
+        """Return whether there are at most this many rows, without counting beyond."""
+        return self.order_by()[: count + 1].count() <= count
+
+    def _nearest_exact(
+        self, model: Any, vector: np.ndarray, limit: int, key: str
+    ) -> list[Neighbour]:
+        # The bare column is no expression of any index, so this is never an index scan.
+        distance = _NegativeInnerProduct(F("vector"), _literal(vector, model.dimension))
+        return self._fetch(distance, limit, key)
+
+    def _nearest_by_index(
+        self, model: Any, vector: np.ndarray, limit: int, key: str
+    ) -> list[Neighbour]:
+        distance = _NegativeInnerProduct(
+            _IndexedVector(model.dimension), _literal(vector, model.dimension)
+        )
+        ef_search = min(HNSW_EF_SEARCH_MAX, max(HNSW_EF_SEARCH_MIN, 2 * limit))
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(
+                "SET LOCAL hnsw.iterative_scan = relaxed_order;"
+                f"SET LOCAL hnsw.ef_search = {ef_search:d};"
+                f"SET LOCAL hnsw.max_scan_tuples = {HNSW_MAX_SCAN_TUPLES:d};"
+                f"SET LOCAL hnsw.scan_mem_multiplier = {HNSW_SCAN_MEM_MULTIPLIER:d}"
+            )
+            return self._fetch(distance, limit, key)
+
+    def _fetch(self, distance: Func, limit: int, key: str) -> list[Neighbour]:
+        rows = (
+            self.annotate(_distance=distance)
+            .order_by("_distance")
+            .values_list(key, "_distance")[:limit]
+        )
+        # Relaxed order is not quite sorted, and ties come as they lie on disk.
+        found = [Neighbour(found_key, -distance) for found_key, distance in rows]
+        return sorted(found, key=lambda n: (-n.similarity, str(n.key)))
+
+
+class SlideEmbeddingQuerySet(SlideImagePartQuerySet, VectorQuerySet):
+    """Embeddings of slide images; candidates by distance."""
+
+
+class ReportEmbeddingQuerySet(VectorQuerySet):
+    """Embeddings of reports, seen with their case."""
+
     def _visible(self, departments: frozenset[int]) -> Q:
         shared = shared_entries(departments).values("slide_image__slide__case_id")
         return Q(department__in=departments) | Q(report__case__in=shared)
@@ -34,4 +145,26 @@ class SearchQueryQuerySet(VisibleQuerySet):
         slide_is_visible = Q(slide_image__isnull=True) | Q(slide_image__in=slide_images)
         scope_is_visible = Q(scope_department_ids__contained_by=sorted(departments))
         only_a_slide = Q(text="", slide_image__isnull=False)
-        return self.filter(slide_is_visible & (Q(user=user) | scope_is_visible | only_a_slide))
+        readable = scope_is_visible | only_a_slide
+        # A narrowed token does not read what its owner asked outside of its departments.
+        if getattr(user, "token_department_ids", None) is None:
+            readable |= Q(user=user)
+        return self.filter(slide_is_visible & readable)
+
+
+def vector_index_name(table: type[Model], model: Any) -> str:
+    """Return the name of the model's HNSW index on this table."""
+    return f"{table._meta.db_table}_hnsw_{model.pk}"
+
+
+def vector_index_ensure(table: type[Model], model: Any) -> None:
+    """Create the partial HNSW index of one embedding model, unless it is there."""
+    quote = connection.ops.quote_name
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"CREATE INDEX IF NOT EXISTS {quote(vector_index_name(table, model))}"
+            f" ON {quote(table._meta.db_table)}"
+            f" USING hnsw ((vector::halfvec({int(model.dimension)})) halfvec_ip_ops)"
+            f" WITH (m = {HNSW_M}, ef_construction = {HNSW_EF_CONSTRUCTION})"
+            f" WHERE model_id = {int(model.pk)}"
+        )
