@@ -178,6 +178,7 @@ class SearchQuery(Record):
     text_model = models.ForeignKey(
         EmbeddingModel, on_delete=models.PROTECT, null=True, related_name="+"
     )
+    vector = HalfVectorField(null=True, help_text="The query's vector, as SlideEmbedding's")
     mosaic = models.BinaryField(default=bytes, help_text="The query's tokens, as SlideEmbedding's")
     places = models.JSONField(default=list, blank=True)
     notices = models.JSONField(default=list, blank=True, help_text="What a reader must know")
