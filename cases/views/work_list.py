@@ -1,0 +1,104 @@
+"""The first page: the cases of the user's departments."""
+
+from django import forms
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_safe
+
+from cases import permissions, selectors
+from cases.models import Department, Report
+from cases.selectors import CaseFilters
+from cases.services.cohorts import cohorts_to_curate
+
+PAGE_SIZE = 25
+
+COLUMNS = (
+    ("accession", _("Accession")),
+    ("patient", _("Patient")),
+    (None, _("Organ")),
+    (None, _("Stain")),
+    ("diagnosis", _("Diagnosis")),
+    ("report", _("Report")),
+    (None, _("Index")),
+    ("received", _("Received")),
+    ("department", _("Department")),
+)
+
+
+class WorkListForm(forms.Form):
+    """The filters above the list; also read by the cohort page that takes the filtered cases."""
+
+    text = forms.CharField(label=_("Search"), required=False, max_length=120)
+    department = forms.ModelChoiceField(
+        Department.objects.none(), label=_("Department"), required=False, empty_label=_("All")
+    )
+    organ = forms.ChoiceField(label=_("Organ"), required=False)
+    stain = forms.ChoiceField(label=_("Stain"), required=False)
+    report_status = forms.ChoiceField(
+        label=_("Report"),
+        required=False,
+        choices=[("", _("All")), (selectors.NO_REPORT, _("None yet")), *Report.Status.choices],
+    )
+    received_from = forms.DateField(
+        label=_("Received from"),
+        required=False,
+        widget=forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"}),
+    )
+    received_to = forms.DateField(
+        label=_("to"),
+        required=False,
+        widget=forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"}),
+    )
+
+    def __init__(self, data, *, user) -> None:
+        super().__init__(data)
+        self.fields["text"].widget.attrs.update(
+            {"type": "search", "placeholder": _("Accession number, name or MRN")}
+        )
+        self.fields["department"].queryset = selectors.departments_seen(user)
+        for name, values in (
+            ("organ", selectors.organs_seen(user)),
+            ("stain", selectors.stains_seen(user)),
+        ):
+            self.fields[name].choices = [("", _("All")), *((value, value) for value in values)]
+
+    def filters(self) -> CaseFilters:
+        """Return what was asked; a field that is not valid narrows nothing."""
+        self.is_valid()
+        values = {name: value for name, value in self.cleaned_data.items() if value}
+        if "department" in values:
+            values["department"] = values["department"].pk
+        return CaseFilters(**values)
+
+
+@login_required
+@require_safe
+def work_list(request: HttpRequest) -> HttpResponse:
+    """Show one page of the cases that pass the filters."""
+    form = WorkListForm(request.GET, user=request.user)
+    filters = form.filters()
+    order = request.GET.get("order", "-received")
+    cases = selectors.cases_for_work_list(request.user, filters, order=order)
+    context = {
+        "form": form,
+        "is_filtered": filters != CaseFilters(),
+        "columns": [_column(name, label, order) for name, label in COLUMNS],
+        "order": order,
+        "page_obj": Paginator(cases, PAGE_SIZE).get_page(request.GET.get("page")),
+        "cohorts": cohorts_to_curate(request.user),
+        "has_clinical_role": bool(permissions.departments_of(request.user)),
+    }
+    return render(request, "cases/work_list.html", context)
+
+
+def _column(name: str | None, label: str, order: str) -> dict:
+    """Return a column's head: what a click on it sorts by, and how it is sorted now."""
+    is_sorted = name is not None and order.removeprefix("-") == name
+    return {
+        "label": label,
+        "order": f"-{name}" if order == name else name,
+        "aria_sort": ("descending" if order.startswith("-") else "ascending") if is_sorted else "",
+    }

@@ -1,0 +1,38 @@
+// Small behaviours that any page can ask for by an attribute.
+
+// <form data-auto-submit>: a changed select or date sends the form at once.
+for (const form of document.querySelectorAll("form[data-auto-submit]")) {
+  form.addEventListener("change", (event) => {
+    if (event.target.matches("select, input[type=date], input[type=checkbox]")) form.requestSubmit();
+  });
+}
+
+// <form data-confirm="…">: ask before sending.
+document.addEventListener("submit", (event) => {
+  const question = event.target.dataset.confirm;
+  if (question && !confirm(question)) event.preventDefault();
+});
+
+// <input type=checkbox data-check-all="name">: tick all boxes of that name in the same form.
+for (const box of document.querySelectorAll("[data-check-all]")) {
+  const scope = box.form ?? document;
+  const others = () => scope.querySelectorAll(`input[type=checkbox][name="${box.dataset.checkAll}"]`);
+  box.addEventListener("change", () => others().forEach((other) => (other.checked = box.checked)));
+}
+
+// <dialog id=…> opened by <button data-open="id">, closed by any [data-close] within.
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest("[data-open]");
+  if (opener) document.getElementById(opener.dataset.open)?.showModal();
+  if (event.target.closest("[data-close]")) event.target.closest("dialog")?.close();
+});
+
+// A thumbnail that cannot be read leaves a calm placeholder instead of a broken picture.
+document.addEventListener(
+  "error",
+  (event) => {
+    if (event.target instanceof HTMLImageElement && event.target.classList.contains("thumbnail"))
+      event.target.classList.add("is-missing");
+  },
+  true,
+);
