@@ -1,0 +1,1 @@
+"""The demo archive: synthetic slides with patients, reports and users around them."""
