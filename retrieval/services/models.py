@@ -1,0 +1,166 @@
+"""Embedding models: which are there, which are active, and the ANN index of each."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from django.db import connection, transaction
+from safetensors.numpy import load_file
+
+from cases.errors import DomainError
+from retrieval.engine.encoders import IMAGE_ENCODERS, TEXT_ENCODERS
+from retrieval.models import EmbeddingModel, ReportEmbedding, SlideEmbedding
+
+Modality = EmbeddingModel.Modality
+
+DEFAULT_IMAGE_MODEL = "efficientnet-lite0-prototypes-v1"
+DEFAULT_TEXT_MODEL = "all-minilm-l6-v2-v1"
+PROTOTYPES = "prototypes"
+MEAN_OF_TOKENS = "mean-of-tokens"
+TOKEN_COUNT = 16
+CENTRE_ASSET = (
+    Path(__file__).parent.parent / "engine" / "assets" / "efficientnet-lite0-centre-v1.safetensors"
+)
+
+# Any number that no other code of the site takes: one process at a time makes models.
+_LOCK = 7_203_001
+_TABLES = {Modality.IMAGE: SlideEmbedding, Modality.TEXT: ReportEmbedding}
+
+
+class NoActiveModel(DomainError):
+    """No embedding model of this kind is switched on."""
+
+    http_status = 503
+    code = "no_active_model"
+    message = "No embedding model is active. The operator runs: manage.py ensure_models"
+
+
+def active_model(modality: str) -> EmbeddingModel:
+    """Return the model that searches of this modality use. Raises NoActiveModel."""
+    model = EmbeddingModel.objects.filter(modality=modality, is_active=True).first()
+    if model is None:
+        raise NoActiveModel
+    return model
+
+
+def model_centre(model: EmbeddingModel) -> np.ndarray | None:
+    """Return the float32 (D,) centre of an image model's features, or None."""
+    return np.frombuffer(bytes(model.centre), "<f4") if model.centre else None
+
+
+def centre_asset() -> np.ndarray:
+    """Return the float32 (1280,) centre that ships with the default model."""
+    return load_file(CENTRE_ASSET)["centre"].astype("<f4")
+
+
+def ensure_default_models() -> tuple[EmbeddingModel, EmbeddingModel]:
+    """Make the two default models where they are missing, and activate each where none is.
+
+    Returns the default image and text model. Safe to call at any time, by any number.
+    """
+    image_spec = IMAGE_ENCODERS["efficientnet-lite0"]
+    text_spec = TEXT_ENCODERS["all-minilm-l6-v2"]
+    with transaction.atomic():
+        _lock()
+        image = _get_or_create(
+            name=DEFAULT_IMAGE_MODEL,
+            modality=Modality.IMAGE,
+            encoder=image_spec.name,
+            aggregator=PROTOTYPES,
+            weights_sha256=image_spec.weights_sha256,
+            dimension=image_spec.dimension,
+            token_count=TOKEN_COUNT,
+            patch_px=image_spec.patch_px,
+            mpp=image_spec.mpp,
+            description=(
+                "Centred mean of ImageNet features and 16 tissue prototypes. Not trained on "
+                "pathology: it compares texture, colour and structure."
+            ),
+        )
+        text = _get_or_create(
+            name=DEFAULT_TEXT_MODEL,
+            modality=Modality.TEXT,
+            encoder=text_spec.name,
+            aggregator=MEAN_OF_TOKENS,
+            weights_sha256=text_spec.weights_sha256,
+            dimension=text_spec.dimension,
+            description="A general sentence encoder over report texts.",
+        )
+        for model in (image, text):
+            if not EmbeddingModel.objects.filter(modality=model.modality, is_active=True).exists():
+                model.is_active = True
+                model.save(update_fields=["is_active"])
+            ann_index_ensure(model)
+    return image, text
+
+
+def _get_or_create(**fields: Any) -> EmbeddingModel:
+    existing = EmbeddingModel.objects.filter(name=fields["name"]).first()
+    if existing:
+        return existing
+    if fields["modality"] == Modality.IMAGE:
+        fields["centre"] = centre_asset().tobytes()
+    return EmbeddingModel.objects.create(**fields)
+
+
+def model_register(*, like: EmbeddingModel, name: str, centre: np.ndarray, description: str):
+    """Return a new inactive image model: `like` with another centre. Its rows come later."""
+    with transaction.atomic():
+        _lock()
+        if EmbeddingModel.objects.filter(name=name).exists():
+            raise DomainError(f"There is a model named {name} already.", code="name_taken")
+        model = EmbeddingModel(
+            name=name,
+            modality=like.modality,
+            encoder=like.encoder,
+            aggregator=like.aggregator,
+            weights_sha256=like.weights_sha256,
+            dimension=like.dimension,
+            token_count=like.token_count,
+            patch_px=like.patch_px,
+            mpp=like.mpp,
+            centre=centre.astype("<f4").tobytes(),
+            description=description,
+        )
+        model.full_clean()
+        model.save()
+        ann_index_ensure(model)
+    return model
+
+
+def model_activate(*, model: EmbeddingModel) -> None:
+    """Make searches use this model, from one moment to the next."""
+    with transaction.atomic():
+        _lock()
+        EmbeddingModel.objects.filter(modality=model.modality, is_active=True).update(
+            is_active=False
+        )
+        EmbeddingModel.objects.filter(pk=model.pk).update(is_active=True)
+    model.is_active = True
+
+
+def ann_index_name(model: EmbeddingModel) -> str:
+    """Return the name of the model's HNSW index."""
+    return f"{_TABLES[model.modality]._meta.db_table}_hnsw_{model.pk}"
+
+
+def ann_index_ensure(model: EmbeddingModel) -> None:
+    """Make the model's own partial HNSW index: its rows only, cast to its dimension.
+
+    Queries reach it by `vector::halfvec(D) <=> ...` with `model_id = N` as a constant.
+    """
+    quote = connection.ops.quote_name
+    table = quote(_TABLES[model.modality]._meta.db_table)
+    # Numbers of our own rows: DDL takes no parameters.
+    dimension, pk = int(model.dimension), int(model.pk)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"CREATE INDEX IF NOT EXISTS {quote(ann_index_name(model))} ON {table} "
+            f"USING hnsw ((vector::halfvec({dimension})) halfvec_cosine_ops) "
+            f"WHERE model_id = {pk}"
+        )
+
+
+def _lock() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
