@@ -1,8 +1,10 @@
-"""Headers of pages that may show patient data."""
+"""Headers of pages that may show patient data, and where a request comes from."""
 
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
+
+from cases.services.audit import origin_set, request_origin
 
 
 class PatientDataHeadersMiddleware:
@@ -16,3 +18,15 @@ class PatientDataHeadersMiddleware:
         if "Cache-Control" not in response.headers and request.user.is_authenticated:
             response.headers["Cache-Control"] = "no-store, private"
         return response
+
+
+class AuditOriginMiddleware:
+    """Tell the audit by which door and from which address the acts of this request come."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        origin = request_origin(request)
+        origin_set(channel=origin["channel"], address=origin["address"])
+        return self.get_response(request)

@@ -7,7 +7,7 @@ Every other queryset, count, facet, tile and neighbour is built on these.
 
 from typing import Any, Self
 
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.shortcuts import get_object_or_404
 
 from cases.permissions import departments_of
@@ -32,11 +32,17 @@ class VisibleQuerySet(QuerySet):
 
 
 def shared_entries(departments: frozenset[int]) -> QuerySet:
-    """Return the active entries of cohorts that are shared with one of the departments."""
+    """Return the active entries of cohorts that are shared with one of the departments.
+
+    Only the owner of a slide opens it: an entry that points at another department's slide
+    (seen through that department's own sharing) opens nothing, or sharing could be passed on.
+    """
     from django.apps import apps  # the models import this module
 
     return apps.get_model("cases", "CohortEntry").objects.filter(
-        removed_at__isnull=True, cohort__shared_with__in=departments
+        removed_at__isnull=True,
+        cohort__shared_with__in=departments,
+        cohort__department=F("slide_image__department"),
     )
 
 
@@ -113,8 +119,15 @@ class CohortQuerySet(VisibleQuerySet):
 
 
 class CohortEntryQuerySet(VisibleQuerySet):
+    """Entries whose slide one may see; removed ones and their reasons only in one's own cohort."""
+
     def _visible(self, departments: frozenset[int]) -> Q:
-        return Q(cohort__department__in=departments) | Q(cohort__shared_with__in=departments)
+        own = Q(cohort__department__in=departments)
+        shared = Q(cohort__shared_with__in=departments, removed_at__isnull=True)
+        slide_is_visible = Q(slide_image__department__in=departments) | Q(
+            slide_image__in=shared_entries(departments).values("slide_image_id")
+        )
+        return (own | shared) & slide_is_visible
 
     def visible_to(self, user: Any) -> Self:
         # A cohort can be shared with two of the user's departments.

@@ -1,3 +1,16 @@
 """API routes of the cases app."""
 
-urlpatterns: list = []
+from rest_framework.routers import SimpleRouter
+
+from cases.api import cohorts, views
+
+router = SimpleRouter()
+router.register("departments", views.DepartmentViewSet, basename="departments")
+router.register("patients", views.PatientViewSet, basename="patients")
+router.register("cases", views.CaseViewSet, basename="cases")
+router.register("slides", views.SlideViewSet, basename="slides")
+router.register("slide-images", views.SlideImageViewSet, basename="slide-images")
+router.register("reports", views.ReportViewSet, basename="reports")
+router.register("cohorts", cohorts.CohortViewSet, basename="cohorts")
+
+urlpatterns = router.urls

@@ -1,5 +1,7 @@
 """Writes access events. Called by services and views; never skipped, never edited."""
 
+from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
@@ -8,11 +10,23 @@ from cases.models import AccessEvent
 Action, Channel = AccessEvent.Action, AccessEvent.Channel
 
 
+# Door and address of the request being served, set by the middleware, so that services need
+# not pass them through. Outside a request it is a background task.
+_origin: ContextVar[tuple[str, str | None]] = ContextVar(
+    "audit_origin", default=(Channel.TASK, None)
+)
+
+
+def origin_set(*, channel: str, address: str | None = None) -> None:
+    """Say by which door and from where the following acts of this context come."""
+    _origin.set((channel, address))
+
+
 def access_event_record(
     *,
     user: Any,
     action: str,
-    channel: str = Channel.PAGE,
+    channel: str = "",
     address: str | None = None,
     department_id: int | None = None,
     patient_id: UUID | None = None,
@@ -21,16 +35,53 @@ def access_event_record(
 ) -> AccessEvent:
     """Record one act. target: the model instance it was done to."""
     return AccessEvent.objects.create(
-        user=user if getattr(user, "is_authenticated", False) else None,
+        **_who(user, channel, address),
         action=action,
-        channel=channel,
-        address=address,
         department_id=department_id,
         patient_id=patient_id,
         object_type=target._meta.model_name if target is not None else "",
         object_id=str(target.pk) if target is not None else "",
-        detail=detail or {},
+        detail=_with_token(user, detail),
     )
+
+
+def access_events_listed(
+    *,
+    user: Any,
+    object_type: str,
+    subjects: Iterable[tuple[UUID, int]],
+    detail: dict[str, Any],
+    action: str = Action.VIEW,
+    object_id: str = "",
+) -> None:
+    """Record a look at a list: one event per patient on it. subjects: (patient, department)."""
+    AccessEvent.objects.bulk_create(
+        AccessEvent(
+            **_who(user),
+            action=action,
+            department_id=department_id,
+            patient_id=patient_id,
+            object_type=object_type,
+            object_id=object_id,
+            detail=_with_token(user, detail),
+        )
+        for patient_id, department_id in sorted(set(subjects))
+    )
+
+
+def _who(user: Any, channel: str = "", address: str | None = None) -> dict[str, Any]:
+    known_channel, known_address = _origin.get()
+    return {
+        "user": user if getattr(user, "is_authenticated", False) else None,
+        "channel": channel or known_channel,
+        "address": address or known_address,
+    }
+
+
+def _with_token(user: Any, detail: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the detail with the prefix of the API token that acted for the user."""
+    prefix = getattr(user, "token_prefix", "")
+    return {**(detail or {}), **({"token": prefix} if prefix else {})}
 
 
 def request_origin(request: Any) -> dict[str, Any]:

@@ -71,6 +71,7 @@ def token_find(key: str) -> ApiToken | None:
     ).update(last_used_at=now)
     narrowed = frozenset(token.departments.values_list("pk", flat=True))
     token.user.token_department_ids = narrowed or None
+    token.user.token_prefix = token.prefix
     return token
 
 
