@@ -4,9 +4,21 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
-from cases.models import Block, Case, Department, Report, Slide, SlideImage, Specimen
+from cases import permissions
+from cases.models import (
+    Block,
+    Case,
+    Cohort,
+    CohortEntry,
+    Department,
+    Report,
+    Slide,
+    SlideImage,
+    Specimen,
+)
 
 NO_REPORT = "none"
 
@@ -37,12 +49,7 @@ def cases_for_work_list(
     user: Any, filters: CaseFilters, *, order: str = "-received"
 ) -> QuerySet[Case]:
     """Return the user's cases that pass the filters, with all that a row of the list shows."""
-    current = Report.objects.filter(case=OuterRef("pk"), is_current=True)
-    cases = Case.objects.visible_to(user).annotate(
-        diagnosis_line=Subquery(current.values("diagnosis_line")),
-        report_status=Subquery(current.values("status")),
-    )
-    cases = _narrow(cases, user, filters)
+    cases = _narrow(_with_report(Case.objects.visible_to(user)), user, filters)
     return (
         cases.order_by(*_order_by(order), "pk")
         .select_related("patient", "department")
@@ -62,9 +69,28 @@ def slides_with_images(user: Any) -> QuerySet[Slide]:
     )
 
 
-def slide_images_of_cases(user: Any, cases: QuerySet[Case]) -> QuerySet[SlideImage]:
-    """Return the user's slide images in these cases."""
-    return SlideImage.objects.visible_to(user).filter(slide__case__in=cases.values("pk"))
+def slide_images_for_work_list(user: Any, filters: CaseFilters) -> QuerySet[SlideImage]:
+    """Return the user's slide images that the filters mean: of a stain, only those so stained."""
+    cases = _narrow(_with_report(Case.objects.visible_to(user)), user, filters)
+    images = SlideImage.objects.visible_to(user).filter(slide__case__in=cases.values("pk"))
+    if filters.stain:
+        images = images.filter(slide__stain=filters.stain)
+    if filters.organ:
+        # A slide that names no specimen counts with its case.
+        images = images.filter(
+            Q(slide__specimen__organ=filters.organ) | Q(slide__specimen__isnull=True)
+        )
+    return images
+
+
+def slide_images_of_case(user: Any, case: Case) -> QuerySet[SlideImage]:
+    """Return the case's slide images that the user sees, in the order of their labels."""
+    return (
+        SlideImage.objects.visible_to(user)
+        .filter(slide__case=case)
+        .select_related("slide")
+        .order_by("slide__label", "created_at")
+    )
 
 
 def case_detail(user: Any, pk: Any) -> Case:
@@ -80,6 +106,67 @@ def case_detail(user: Any, pk: Any) -> Case:
         ),
     )
     return cases.get_visible_or_404(user, pk=pk)
+
+
+def current_reports(user: Any, lookup: str) -> Prefetch:
+    """Return the prefetch of the current reports, for `Case.current_report`."""
+    return Prefetch(lookup, Report.objects.visible_to(user).filter(is_current=True))
+
+
+def cohorts_listed(user: Any) -> QuerySet[Cohort]:
+    """Return the cohorts that the user sees, each with the count of the slides seen in it."""
+    seen = CohortEntry.objects.visible_to(user).filter(
+        cohort=OuterRef("pk"), removed_at__isnull=True
+    )
+    count = seen.order_by().values("cohort").annotate(n=Count("pk", distinct=True)).values("n")
+    return (
+        Cohort.objects.visible_to(user)
+        .select_related("department", "created_by")
+        .annotate(slide_count=Coalesce(Subquery(count), 0))
+        .order_by("name", "pk")
+    )
+
+
+def cohorts_to_curate(user: Any) -> QuerySet[Cohort]:
+    """Return the cohorts into which the user may put slides."""
+    departments = permissions.departments_with(user, "curate_cohort")
+    return Cohort.objects.visible_to(user).filter(department__in=departments)
+
+
+def cohort_entries(user: Any, cohort: Cohort) -> QuerySet[CohortEntry]:
+    """Return the cohort's active entries whose slide image the user sees."""
+    return (
+        CohortEntry.objects.visible_to(user)
+        .filter(cohort=cohort, removed_at__isnull=True)
+        .select_related(
+            "added_by",
+            "slide_image__department",
+            "slide_image__slide__specimen",
+            "slide_image__slide__case__patient",
+        )
+        .prefetch_related(current_reports(user, "slide_image__slide__case__reports"))
+        .order_by("slide_image__slide__case__accession_number", "slide_image__slide__label", "pk")
+    )
+
+
+def cohort_entries_removed(user: Any, cohort: Cohort) -> QuerySet[CohortEntry]:
+    """Return what left the cohort and why; that is for its own department."""
+    if cohort.department_id not in permissions.departments_of(user):
+        return CohortEntry.objects.none()
+    return (
+        CohortEntry.objects.visible_to(user)
+        .filter(cohort=cohort, removed_at__isnull=False)
+        .select_related("removed_by", "slide_image__slide__case")
+        .order_by("-removed_at")
+    )
+
+
+def cohort_shared_with(user: Any, cohort: Cohort) -> QuerySet[Department]:
+    """Return the departments that see the cohort; a guest is told only of the own ones."""
+    departments = cohort.shared_with.all()
+    if cohort.department_id in permissions.departments_of(user):
+        return departments
+    return departments.visible_to(user)
 
 
 def departments_seen(user: Any) -> QuerySet[Department]:
@@ -112,6 +199,14 @@ def _order_by(order: str) -> list[Any]:
     if order.startswith("-"):
         return [F(field).desc(nulls_last=True) for field in fields]
     return [F(field).asc(nulls_last=True) for field in fields]
+
+
+def _with_report(cases: QuerySet[Case]) -> QuerySet[Case]:
+    current = Report.objects.filter(case=OuterRef("pk"), is_current=True)
+    return cases.annotate(
+        diagnosis_line=Subquery(current.values("diagnosis_line")),
+        report_status=Subquery(current.values("status")),
+    )
 
 
 def _narrow(cases: QuerySet[Case], user: Any, filters: CaseFilters) -> QuerySet[Case]:

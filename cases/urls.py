@@ -2,10 +2,28 @@
 
 from django.urls import path
 
-from cases.views import health, session, work_list
+from cases.views import case, cohorts, health, session, slide, tiles, work_list
 
 urlpatterns = [
     path("", work_list.work_list, name="work_list"),
+    path("cases/<uuid:pk>/", case.case, name="case"),
+    path("slides/<uuid:pk>/", slide.slide, name="slide"),
+    path("slides/<uuid:pk>/image.dzi", tiles.slide_dzi, name="slide_dzi"),
+    path(
+        "slides/<uuid:pk>/image_files/<int:z_level>/<int:column>_<int:row>.jpeg",
+        tiles.slide_tile,
+        name="slide_tile",
+    ),
+    path("slides/<uuid:pk>/thumbnail.jpeg", tiles.slide_thumbnail, name="slide_thumbnail"),
+    path("slides/<uuid:pk>/label.jpeg", tiles.slide_label, name="slide_label"),
+    path("slides/<uuid:pk>/region.jpeg", tiles.slide_region, name="slide_region"),
+    path("cohorts/", cohorts.cohorts, name="cohorts"),
+    path("cohorts/new/", cohorts.cohort_new, name="cohort_new"),
+    path("cohorts/<uuid:pk>/", cohorts.cohort, name="cohort"),
+    path("cohorts/<uuid:pk>/add/", cohorts.cohort_add, name="cohort_add"),
+    path("cohorts/<uuid:pk>/remove/", cohorts.cohort_remove, name="cohort_remove"),
+    path("cohorts/<uuid:pk>/share/", cohorts.cohort_share, name="cohort_share"),
+    path("cohorts/<uuid:pk>/export.csv", cohorts.cohort_export, name="cohort_export"),
     path("login/", session.login, name="login"),
     path("logout/", session.logout, name="logout"),
     path("healthz/", health.healthz, name="healthz"),

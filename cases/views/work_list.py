@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 from cases import permissions, selectors
 from cases.models import Department, Report
 from cases.selectors import CaseFilters
-from cases.services.cohorts import cohorts_to_curate
+from cases.services.audit import access_events_listed
 
 PAGE_SIZE = 25
 
@@ -82,13 +82,19 @@ def work_list(request: HttpRequest) -> HttpResponse:
     filters = form.filters()
     order = request.GET.get("order", "-received")
     cases = selectors.cases_for_work_list(request.user, filters, order=order)
+    page = Paginator(cases, PAGE_SIZE).get_page(request.GET.get("page"))
+    access_events_listed(
+        user=request.user,
+        object_type="case",
+        subjects=((case.patient_id, case.department_id) for case in page),
+        detail={"page": "work list"},
+    )
     context = {
         "form": form,
         "is_filtered": filters != CaseFilters(),
         "columns": [_column(name, label, order) for name, label in COLUMNS],
         "order": order,
-        "page_obj": Paginator(cases, PAGE_SIZE).get_page(request.GET.get("page")),
-        "cohorts": cohorts_to_curate(request.user),
+        "page_obj": page,
         "has_clinical_role": bool(permissions.departments_of(request.user)),
     }
     return render(request, "cases/work_list.html", context)

@@ -1,0 +1,43 @@
+"""The slide viewer."""
+
+from uuid import UUID
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from cases import permissions, selectors
+from cases.models import SlideImage
+from cases.services.looks import slide_view_record
+from cases.services.slide_readers import SlideUnreadable, slide_reader
+
+
+@login_required
+@require_safe
+def slide(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Show the slide with what is known of its scan, beside the case's other slides."""
+    slide_image = SlideImage.objects.select_related(
+        "department", "slide__specimen", "slide__block", "slide__case__patient"
+    ).get_visible_or_404(request.user, pk=pk)
+    slide_view_record(user=request.user, slide_image=slide_image)
+    case = slide_image.slide.case
+    context = {
+        "slide_image": slide_image,
+        "slide": slide_image.slide,
+        "case": case,
+        "patient": case.patient,
+        "tray": selectors.slide_images_of_case(request.user, case),
+        "unreadable": _unreadable(slide_image),
+        "may_view_label": permissions.may(request.user, "view_label", slide_image.department_id),
+    }
+    return render(request, "cases/slide.html", context)
+
+
+def _unreadable(slide_image: SlideImage) -> SlideUnreadable | None:
+    """Return why the viewer would stay empty, or None. Opens the slide for the first tile too."""
+    try:
+        with slide_reader(slide_image):
+            return None
+    except SlideUnreadable as error:
+        return error
