@@ -203,6 +203,11 @@ class SearchQuery(Record):
     def __str__(self) -> str:
         return f"Search {self.id}"
 
+    @property
+    def asks_by_image(self) -> bool:
+        """Return whether tissue was part of the question: a slide, a region or a picture."""
+        return self.slide_image_id is not None or bool(self.image_jpeg)
+
 
 class SearchHit(models.Model):
     """One answer to a query."""

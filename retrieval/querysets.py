@@ -1,10 +1,11 @@
 """Visibility of what retrieval keeps, and all distance SQL and ANN settings, nowhere else.
 
-Vectors are L2-normalised, so the inner product is the cosine. `<#>` is its negative, so that
-ascending order is nearest first. The `vector` columns have no fixed width: each model has a
-partial HNSW index over `vector::halfvec(D)` (`vector_index_ensure`).
+Similarity is the cosine; `<=>` is 1 minus it, so that ascending order is nearest first. The
+`vector` columns have no fixed width: each model has a partial HNSW index over
+`vector::halfvec(D)` (`vector_index_ensure`).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from pgvector.django import HalfVectorField
 
 from cases.permissions import departments_of
 from cases.querysets import SlideImagePartQuerySet, VisibleQuerySet, shared_entries
+from retrieval.engine.mosaic import tokens_from_bytes
 
 # HNSW's own settings. Iterative scans go on until LIMIT rows passed the filters; the bound on
 # scanned tuples is far above pgvector's 20,000, which starves a user who sees one row in fifty.
@@ -38,9 +40,9 @@ class Neighbour:
     similarity: float
 
 
-class _NegativeInnerProduct(Func):
+class _CosineDistance(Func):
     function = ""
-    arg_joiner = " <#> "
+    arg_joiner = " <=> "
     template = "(%(expressions)s)"
     output_field = FloatField()
 
@@ -88,13 +90,13 @@ class VectorQuerySet(VisibleQuerySet):
         self, model: Any, vector: np.ndarray, limit: int, key: str
     ) -> list[Neighbour]:
         # The bare column is no expression of any index, so this is never an index scan.
-        distance = _NegativeInnerProduct(F("vector"), _literal(vector, model.dimension))
+        distance = _CosineDistance(F("vector"), _literal(vector, model.dimension))
         return self._fetch(distance, limit, key)
 
     def _nearest_by_index(
         self, model: Any, vector: np.ndarray, limit: int, key: str
     ) -> list[Neighbour]:
-        distance = _NegativeInnerProduct(
+        distance = _CosineDistance(
             _IndexedVector(model.dimension), _literal(vector, model.dimension)
         )
         ef_search = min(HNSW_EF_SEARCH_MAX, max(HNSW_EF_SEARCH_MIN, 2 * limit))
@@ -114,12 +116,46 @@ class VectorQuerySet(VisibleQuerySet):
             .values_list(key, "_distance")[:limit]
         )
         # Relaxed order is not quite sorted, and ties come as they lie on disk.
-        found = [Neighbour(found_key, -distance) for found_key, distance in rows]
+        found = [Neighbour(found_key, 1 - distance) for found_key, distance in rows]
         return sorted(found, key=lambda n: (-n.similarity, str(n.key)))
+
+    def similarities(
+        self, *, model: Any, vector: np.ndarray, keys: Collection[Any], key: str
+    ) -> dict[Any, float]:
+        """Return the exact cosine of those rows of this queryset whose `key` is in `keys`."""
+        distance = _CosineDistance(F("vector"), _literal(vector, model.dimension))
+        rows = self.filter(model=model, **{f"{key}__in": keys}).annotate(_distance=distance)
+        return {found: 1 - far for found, far in rows.values_list(key, "_distance")}
+
+
+@dataclass(frozen=True)
+class StoredMosaic:
+    """What re-ranking needs of a slide: float32 tokens (M, D), their places, the cosine."""
+
+    slide_image_id: Any
+    tokens: np.ndarray
+    places: list[dict[str, float]]
+    similarity: float
 
 
 class SlideEmbeddingQuerySet(SlideImagePartQuerySet, VectorQuerySet):
     """Embeddings of slide images; candidates by distance."""
+
+    def mosaics(
+        self, *, model: Any, vector: np.ndarray, slide_image_ids: Collection[Any]
+    ) -> list[StoredMosaic]:
+        """Return the mosaics of those slides of this queryset, with the cosine to `vector`."""
+        distance = _CosineDistance(F("vector"), _literal(vector, model.dimension))
+        rows = (
+            self.filter(model=model, slide_image_id__in=slide_image_ids)
+            .annotate(_distance=distance)
+            .order_by("slide_image_id")
+            .values_list("slide_image_id", "mosaic", "places", "_distance")
+        )
+        return [
+            StoredMosaic(pk, tokens_from_bytes(tokens, model.dimension), places, 1 - far)
+            for pk, tokens, places, far in rows
+        ]
 
 
 class ReportEmbeddingQuerySet(VectorQuerySet):
@@ -164,7 +200,7 @@ def vector_index_ensure(table: type[Model], model: Any) -> None:
         cursor.execute(
             f"CREATE INDEX IF NOT EXISTS {quote(vector_index_name(table, model))}"
             f" ON {quote(table._meta.db_table)}"
-            f" USING hnsw ((vector::halfvec({int(model.dimension)})) halfvec_ip_ops)"
+            f" USING hnsw ((vector::halfvec({int(model.dimension)})) halfvec_cosine_ops)"
             f" WITH (m = {HNSW_M}, ef_construction = {HNSW_EF_CONSTRUCTION})"
             f" WHERE model_id = {int(model.pk)}"
         )

@@ -119,6 +119,8 @@ def query_image_crop(jpeg: bytes, box: tuple[int, int, int, int] | None, size: i
         part = image.convert("RGB")
     if box is not None:
         x, y, width, height = box
+        if x >= part.width or y >= part.height or x + width <= 0 or y + height <= 0:
+            raise ValueError("the box lies outside of the image")
         inside = part.crop(
             (max(0, x), max(0, y), min(part.width, x + width), min(part.height, y + height))
         )
