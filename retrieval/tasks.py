@@ -1,1 +1,23 @@
-"""tasks of retrieval."""
+"""Background tasks of retrieval. Each takes ids and calls one service."""
+
+from retrieval.services import indexing, reports
+
+
+def index_slide_task(pk: str) -> str | None:
+    """Index one slide image (cluster "indexing")."""
+    return indexing.index_run(pk)
+
+
+def index_sweep_task() -> dict[str, int]:
+    """Heal indexing: expired leases, lost messages, slide images without a row."""
+    return indexing.index_sweep()
+
+
+def report_embedding_task(pk: str) -> bool:
+    """Embed one saved report."""
+    return reports.report_embed(pk)
+
+
+def report_sweep_task() -> int:
+    """Embed the current reports that have no embedding yet."""
+    return reports.report_embeddings_sweep()

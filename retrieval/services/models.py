@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 from cases.errors import DomainError
 from retrieval.engine.encoders import IMAGE_ENCODERS, TEXT_ENCODERS
 from retrieval.models import EmbeddingModel, ReportEmbedding, SlideEmbedding
+from retrieval.querysets import vector_index_ensure
 
 Modality = EmbeddingModel.Modality
 
@@ -90,7 +91,7 @@ def ensure_default_models() -> tuple[EmbeddingModel, EmbeddingModel]:
             if not EmbeddingModel.objects.filter(modality=model.modality, is_active=True).exists():
                 model.is_active = True
                 model.save(update_fields=["is_active"])
-            ann_index_ensure(model)
+            vector_index_ensure(_TABLES[model.modality], model)
     return image, text
 
 
@@ -124,7 +125,7 @@ def model_register(*, like: EmbeddingModel, name: str, centre: np.ndarray, descr
         )
         model.full_clean()
         model.save()
-        ann_index_ensure(model)
+        vector_index_ensure(_TABLES[model.modality], model)
     return model
 
 
@@ -137,28 +138,6 @@ def model_activate(*, model: EmbeddingModel) -> None:
         )
         EmbeddingModel.objects.filter(pk=model.pk).update(is_active=True)
     model.is_active = True
-
-
-def ann_index_name(model: EmbeddingModel) -> str:
-    """Return the name of the model's HNSW index."""
-    return f"{_TABLES[model.modality]._meta.db_table}_hnsw_{model.pk}"
-
-
-def ann_index_ensure(model: EmbeddingModel) -> None:
-    """Make the model's own partial HNSW index: its rows only, cast to its dimension.
-
-    Queries reach it by `vector::halfvec(D) <=> ...` with `model_id = N` as a constant.
-    """
-    quote = connection.ops.quote_name
-    table = quote(_TABLES[model.modality]._meta.db_table)
-    # Numbers of our own rows: DDL takes no parameters.
-    dimension, pk = int(model.dimension), int(model.pk)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"CREATE INDEX IF NOT EXISTS {quote(ann_index_name(model))} ON {table} "
-            f"USING hnsw ((vector::halfvec({dimension})) halfvec_cosine_ops) "
-            f"WHERE model_id = {pk}"
-        )
 
 
 def _lock() -> None:

@@ -1,0 +1,302 @@
+"""Indexing of slide images: state transitions, and the one transaction of the result.
+
+QUEUED -> RUNNING -> INDEXED | SKIPPED(reason) | FAILED(reason); RUNNING -> QUEUED when the
+lease runs out. The rules of leases are in cases.services.work.
+"""
+
+import logging
+import threading
+import time
+from functools import lru_cache
+from typing import Any, Self
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils.translation import gettext as _
+
+from cases.errors import Conflict, LeaseLost
+from cases.models import SlideImage
+from cases.permissions import require
+from cases.services import work
+from cases.services.audit import Action, access_event_record
+from cases.services.queue import enqueue
+from cases.services.store import image_path
+from cases.wsi.errors import WsiError
+from cases.wsi.reader import open_slide
+from retrieval.engine.encoders import ImageEncoder, load_image_encoder
+from retrieval.engine.errors import EngineError, SkipSlide
+from retrieval.engine.mosaic import Mosaic
+from retrieval.engine.pipeline import EmbeddedSlide, embed_slide
+from retrieval.models import EmbeddingModel, SlideEmbedding, SlideIndex
+from retrieval.services import features as stored
+from retrieval.services.models import (
+    Modality,
+    NoActiveModel,
+    active_model,
+    ensure_default_models,
+    model_centre,
+)
+
+log = logging.getLogger(__name__)
+
+TASK = "retrieval.tasks.index_slide_task"
+CLUSTER = "indexing"
+State = SlideIndex.State
+FINISHED_STATES = [State.INDEXED, State.SKIPPED, State.FAILED]
+# Seconds between two writes of the progress: a page asks every two.
+PROGRESS_SECONDS = 1.0
+
+
+def index_ensure(*, slide_image: SlideImage) -> SlideIndex:
+    """Queue the indexing of a slide image by the active model, in the caller's transaction.
+
+    An image that was indexed before is indexed again: its pixels have changed. What is
+    running on the old pixels loses its lease; the old embedding serves until the new one.
+    """
+    try:
+        model = active_model(Modality.IMAGE)
+    except NoActiveModel:
+        model, _text_model = ensure_default_models()
+    with transaction.atomic():
+        index, created = SlideIndex.objects.get_or_create(
+            slide_image=slide_image,
+            model=model,
+            defaults={"department_id": slide_image.department_id},
+        )
+        if not created:
+            work.requeue(SlideIndex, index.pk, from_states=[*FINISHED_STATES, State.RUNNING])
+        index_enqueue(index)
+    index.refresh_from_db()
+    return index
+
+
+def index_enqueue(index: SlideIndex) -> None:
+    """Wake an indexing worker for this row."""
+    enqueue(TASK, index, cluster=CLUSTER)
+
+
+@transaction.atomic
+def index_retry(*, index: SlideIndex, user: Any, **origin: Any) -> None:
+    """Index again what failed or was left out. Raises Conflict when there is nothing to retry."""
+    require(user, "retry_work", index.department_id)
+    if not work.requeue(SlideIndex, index.pk, from_states=[State.FAILED, State.SKIPPED]):
+        raise Conflict(_("This slide is not waiting for a retry."), code="nothing_to_retry")
+    index_enqueue(index)
+    access_event_record(
+        user=user,
+        action=Action.UPDATE,
+        department_id=index.department_id,
+        target=index,
+        detail={"act": "retry"},
+        **origin,
+    )
+
+
+def index_run(pk: UUID | str) -> str | None:
+    """Index one slide image if its row is queued. Returns the state it ended in.
+
+    None: the row is not to be had (done, taken by another worker, or deleted), or it was
+    taken over meanwhile. An unexpected error queues the row again and is raised.
+    """
+    lease = work.claim(SlideIndex, pk)
+    if lease is None:
+        return None
+    index = SlideIndex.objects.select_related("slide_image", "model").get(pk=pk)
+    try:
+        with Heartbeat(lease) as heartbeat:
+            embedded = _embed(index, heartbeat)
+            heartbeat.tell(len(embedded.coords_l0), len(embedded.coords_l0), "save")
+            _save(index, lease, embedded)
+        log.info("indexed slide image %s: %s", index.slide_image_id, embedded.timings.as_dict())
+        return State.INDEXED
+    except LeaseLost:
+        log.warning("slide index %s was taken over by another worker", pk)
+        return None
+    except SkipSlide as skipped:
+        return _end_without(index, lease, State.SKIPPED, skipped.code, skipped.message)
+    except (WsiError, EngineError) as error:
+        # The same file and the same model fail in the same way again.
+        return _end_without(index, lease, State.FAILED, error.code, error.message)
+    except Exception as error:
+        return _give_back(index, lease, error)
+
+
+def _embed(index: SlideIndex, heartbeat: "Heartbeat") -> EmbeddedSlide:
+    slide_image, model = index.slide_image, index.model
+    if slide_image.is_fluorescence:
+        raise SkipSlide("fluorescence", _("A fluorescence scan: the encoder knows stained tissue."))
+    encoder = _encoder(model.encoder)
+    reader = open_slide(image_path(slide_image), mpp=slide_image.mpp)
+    try:
+        return embed_slide(
+            reader,
+            encoder,
+            mpp=slide_image.mpp,
+            centre=model_centre(model),
+            token_count=model.token_count,
+            progress=heartbeat.tell,
+            batch=settings.ENCODER_BATCH,
+        )
+    finally:
+        reader.close()
+
+
+@lru_cache(maxsize=1)
+def _encoder(name: str) -> ImageEncoder:
+    # Loaded here, in the forked worker, at its first slide: torch must not be in the parent.
+    return load_image_encoder(name, settings.ENCODER_DEVICE, settings.ENCODER_THREADS)
+
+
+def _save(index: SlideIndex, lease: work.Lease, embedded: EmbeddedSlide) -> None:
+    patch_count = len(embedded.coords_l0)
+    path = stored.features_path(index.slide_image_id, index.model.name)
+    prepared = stored.features_prepare(
+        path,
+        features=embedded.features,
+        coords_l0=embedded.coords_l0,
+        size_l0=embedded.size_l0,
+    )
+    with work.result_transaction(
+        lease,
+        State.INDEXED,
+        patch_count=patch_count,
+        features_path=path,
+        timings=embedded.timings.as_dict(),
+        reason_code="",
+        reason="",
+    ):
+        # Takes the row's lock first: only the holder of the lease replaces the file.
+        lease.heartbeat(done=patch_count, total=patch_count, step="save")
+        embedding_write(slide_image=index.slide_image, model=index.model, mosaic=embedded.mosaic)
+        stored.features_place(prepared, path)
+
+
+def embedding_write(*, slide_image: SlideImage, model: EmbeddingModel, mosaic: Mosaic) -> None:
+    """Write the vectors of a slide image by this model, in place of earlier ones."""
+    SlideEmbedding.objects.update_or_create(
+        slide_image=slide_image,
+        model=model,
+        defaults={
+            "department_id": slide_image.department_id,
+            "vector": mosaic.slide_vector,
+            "mosaic": mosaic.token_bytes(),
+            "places": mosaic.places,
+        },
+    )
+
+
+def _end_without(
+    index: SlideIndex, lease: work.Lease, state: str, code: str, reason: str
+) -> str | None:
+    """End a row that has no embedding; one of earlier pixels goes with it."""
+    log.info("slide image %s: %s (%s)", index.slide_image_id, state, code)
+    try:
+        with work.result_transaction(
+            lease, state, reason_code=code, reason=reason[:500], patch_count=0, timings={}
+        ):
+            SlideEmbedding.objects.filter(
+                slide_image_id=index.slide_image_id, model_id=index.model_id
+            ).delete()
+    except LeaseLost:
+        return None
+    return state
+
+
+def _give_back(index: SlideIndex, lease: work.Lease, error: Exception) -> str:
+    log.exception("indexing of slide image %s broke", index.slide_image_id)
+    try:
+        with transaction.atomic():
+            # The text of an unexpected error may quote the file; its kind never does.
+            if lease.give_back(
+                reason_code="unexpected",
+                reason=_("An unexpected error (%(kind)s); the log has it.")
+                % {"kind": type(error).__name__},
+            ):
+                index_enqueue(index)
+    except LeaseLost:
+        log.warning("slide index %s was taken over by another worker", index.pk)
+    raise error
+
+
+def index_sweep() -> dict[str, int]:
+    """Heal what was lost: expired leases, lost messages, slide images without a row."""
+    queued, failed = work.expire_leases(SlideIndex)
+    forgotten = work.forgotten(SlideIndex)
+    with transaction.atomic():
+        for index in SlideIndex.objects.filter(pk__in=[*queued, *forgotten]):
+            index_enqueue(index)
+    missing = _index_missing()
+    counts = {
+        "requeued": len(queued),
+        "failed": len(failed),
+        "forgotten": len(set(forgotten) - set(queued)),
+        "missing": missing,
+    }
+    if any(counts.values()):
+        log.warning("index sweep: %s", counts)
+    return counts
+
+
+def _index_missing(limit: int = 200) -> int:
+    """Queue slide images that the active model has no row for; return how many."""
+    model = EmbeddingModel.objects.filter(modality=Modality.IMAGE, is_active=True).first()
+    if model is None:
+        return 0
+    bare = SlideImage.objects.exclude(indexes__model=model).order_by("created_at")[:limit]
+    return len([index_ensure(slide_image=slide_image) for slide_image in bare])
+
+
+class Heartbeat:
+    """Renews a lease while slow steps run, and writes the progress.
+
+    `tell` is the pipeline's progress callback. It writes at most once a second; a thread
+    writes when `tell` has been silent for a third of the lease. Losing the lease raises
+    LeaseLost from the next `tell`, so that no work goes on for nothing.
+    """
+
+    def __init__(self, lease: work.Lease) -> None:
+        self.lease = lease
+        self._latest: tuple[int, int, str] = (0, 0, "open")
+        self._written_at = time.monotonic()
+        self._lost = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def tell(self, done: int, total: int, step: str) -> None:
+        """Note the progress. Raises LeaseLost when another worker has the job."""
+        changed = step != self._latest[2]
+        self._latest = (done, total, step)
+        if self._lost:
+            raise LeaseLost
+        if changed or time.monotonic() - self._written_at >= PROGRESS_SECONDS:
+            self._write()
+
+    def _write(self) -> None:
+        self._written_at = time.monotonic()
+        done, total, step = self._latest
+        self.lease.heartbeat(done=done, total=total, step=step)
+
+    def _keep(self) -> None:
+        patience = settings.LEASE_SECONDS / 3
+        try:
+            while not self._stop.wait(patience / 4):
+                if time.monotonic() - self._written_at >= patience:
+                    self._write()
+        except LeaseLost:
+            self._lost = True
+        except Exception:
+            # The database is away for a moment, or for good: then the lease runs out by itself.
+            log.exception("heartbeat of slide index %s failed", self.lease.pk)
+            self._lost = True
+        finally:
+            # The thread's own connection.
+            connection.close()
