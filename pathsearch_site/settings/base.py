@@ -88,6 +88,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "cases.middleware.PatientDataHeadersMiddleware",
+    "cases.error_pages.ErrorPagesMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 
@@ -225,6 +226,11 @@ INSPECT_TIMEOUT_SECONDS = env.integer(
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024**2
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024**2
 
+# --- viewer -----------------------------------------------------------------------------------
+OPEN_SLIDES_MAX = env.integer(
+    "PATHSEARCH_OPEN_SLIDES", 32, "Slides that one web process keeps open for the viewer"
+)
+
 # --- background work --------------------------------------------------------------------------
 LEASE_SECONDS = env.integer(
     "PATHSEARCH_LEASE_SECONDS",
@@ -270,6 +276,12 @@ Q_CLUSTER = {
     },
 }
 
+# Minutes between runs of each housekeeping task; `manage.py ensure_schedules` makes them so.
+SCHEDULES = {
+    "cases.tasks.sweep_task": 1,
+    "cases.tasks.sweep_store_task": 60,
+}
+
 # --- retrieval --------------------------------------------------------------------------------
 ENCODER_SOCKET = env.string(
     "PATHSEARCH_ENCODER_SOCKET",
@@ -310,6 +322,8 @@ REST_FRAMEWORK = {
             "API requests that one token or user may send, as number/second, /min or /hour",
         ),
     },
+    # No OPTIONS: the schema describes the API, and metadata would answer before it is asked for.
+    "DEFAULT_METADATA_CLASS": None,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "pathsearch_site.exception_handler.problem_json",
 }
