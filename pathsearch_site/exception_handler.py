@@ -40,12 +40,16 @@ def problem_json(error: Exception, context: dict[str, Any]) -> Response | None:
     else:
         return None
     set_rollback()
-    body = {
+    body = {**problem_document(status, code, detail), **extra}
+    return Response(body, status=status, headers=headers, content_type="application/problem+json")
+
+
+def problem_document(status: int, code: str, detail: str) -> dict[str, Any]:
+    """Return the members that every problem document has."""
+    return {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
-        "status": status,
+        "status": int(status),
         "code": code,
         "detail": detail,
-        **extra,
     }
-    return Response(body, status=status, headers=headers, content_type="application/problem+json")

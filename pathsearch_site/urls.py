@@ -6,6 +6,12 @@ from django.urls import include, path
 urlpatterns = [
     path("", include("cases.urls")),
     path("", include("retrieval.urls")),
-    path("api/v1/", include("pathsearch_site.api_urls")),
+    path("api/", include("pathsearch_site.api_urls")),
     path("admin/", admin.site.urls),
 ]
+
+# Under /api/ these answer with problem+json, elsewhere with the pages of templates/.
+handler400 = "pathsearch_site.api_views.bad_request"
+handler403 = "pathsearch_site.api_views.permission_denied"
+handler404 = "pathsearch_site.api_views.not_found"
+handler500 = "pathsearch_site.api_views.server_error"

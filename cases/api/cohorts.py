@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
@@ -142,62 +142,6 @@ class CohortViewSet(RetrieveModelMixin, ListModelMixin, viewsets.GenericViewSet)
         fields = {"name": cohort.name, "description": cohort.description, **data.validated_data}
         return self._answer(cohorts.cohort_update(user=request.user, cohort=cohort, **fields))
 
-    @extend_schema(responses=CohortEntrySerializer(many=True))
-    @action(
-        detail=True,
-        methods=["get"],
-        serializer_class=CohortEntrySerializer,
-        filterset_class=filters.CohortEntryFilters,
-        ordering_fields=("created_at", "removed_at"),
-    )
-    def entries(self, request: Request, pk: str) -> Response:
-        """List the slides in the cohort, the removed ones too: `?removed=false` leaves them out."""
-        rows = (
-            CohortEntry.objects.visible_to(request.user)
-            .filter(cohort=get_cohort(request.user, pk))
-            .select_related("slide_image__slide__case")
-        )
-        page = self.paginate_queryset(self.filter_queryset(rows))
-        cases = [row.slide_image.slide.case for row in page]
-        access_events_listed(
-            user=request.user,
-            object_type="cohortentry",
-            subjects=((case.patient_id, case.department_id) for case in cases),
-            detail={"list": True, "cohort": pk},
-        )
-        return self.get_paginated_response(self.get_serializer(page, many=True).data)
-
-    @extend_schema(
-        request=EntriesAddSerializer,
-        responses=OpenApiResponse(EntriesAddedSerializer),
-        filters=False,
-    )
-    @entries.mapping.post
-    def entries_add(self, request: Request, pk: str) -> Response:
-        """Put slide images into the cohort."""
-        data = EntriesAddSerializer(data=request.data)
-        data.is_valid(raise_exception=True)
-        wanted = set(data.validated_data["slide_images"])
-        cohort = get_cohort(request.user, pk)
-        images = SlideImage.objects.visible_to(request.user).filter(pk__in=wanted)
-        if len(images) < len(wanted):
-            raise UnknownSlideImage
-        added = cohorts.cohort_add(
-            user=request.user, cohort=cohort, slide_images=images, note=data.validated_data["note"]
-        )
-        return Response(EntriesAddedSerializer(added).data)
-
-    @extend_schema(request=EntriesRemoveSerializer, responses=EntriesRemovedSerializer)
-    @action(detail=True, methods=["post"], url_path="entries/remove", filter_backends=[])
-    def entries_remove(self, request: Request, pk: str) -> Response:
-        """Take entries out of the cohort; they stay on record with the reason."""
-        data = EntriesRemoveSerializer(data=request.data)
-        data.is_valid(raise_exception=True)
-        removed = cohorts.cohort_remove(
-            user=request.user, cohort=get_cohort(request.user, pk), **data.validated_data
-        )
-        return Response({"removed": removed})
-
     @extend_schema(request=ShareSerializer, responses=CohortSerializer)
     @action(detail=True, methods=["put"], filter_backends=[])
     def share(self, request: Request, pk: str) -> Response:
@@ -217,6 +161,62 @@ class CohortViewSet(RetrieveModelMixin, ListModelMixin, viewsets.GenericViewSet)
     def _answer(self, cohort: Cohort, code: int = status.HTTP_200_OK) -> Response:
         row = self.get_queryset().get(pk=cohort.pk)
         return Response(CohortSerializer(row, context=self.get_serializer_context()).data, code)
+
+
+class CohortEntryViewSet(ListModelMixin, viewsets.GenericViewSet):
+    """The slides of a cohort; in one's own department the removed ones too."""
+
+    read_scope = ApiToken.Scope.COHORTS_READ
+    write_scope = ApiToken.Scope.COHORTS_WRITE
+    parser_classes = [JSONParser]
+    serializer_class = CohortEntrySerializer
+    filterset_class = filters.CohortEntryFilters
+    ordering_fields = ("created_at", "removed_at")
+
+    def get_queryset(self) -> QuerySet[CohortEntry]:
+        return (
+            CohortEntry.objects.visible_to(self.request.user)
+            .filter(cohort=self.kwargs.get("cohort_pk"))
+            .select_related("slide_image__slide__case")
+        )
+
+    def list(self, request: Request, cohort_pk: str) -> Response:
+        get_cohort(request.user, cohort_pk)
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        cases = [row.slide_image.slide.case for row in page]
+        access_events_listed(
+            user=request.user,
+            object_type="cohortentry",
+            subjects=((case.patient_id, case.department_id) for case in cases),
+            detail={"list": True, "cohort": cohort_pk},
+        )
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+    @extend_schema(request=EntriesAddSerializer, responses={200: EntriesAddedSerializer})
+    def create(self, request: Request, cohort_pk: str) -> Response:
+        """Put slide images into the cohort."""
+        data = EntriesAddSerializer(data=request.data)
+        data.is_valid(raise_exception=True)
+        wanted = set(data.validated_data["slide_images"])
+        cohort = get_cohort(request.user, cohort_pk)
+        images = SlideImage.objects.visible_to(request.user).filter(pk__in=wanted)
+        if len(images) < len(wanted):
+            raise UnknownSlideImage
+        added = cohorts.cohort_add(
+            user=request.user, cohort=cohort, slide_images=images, note=data.validated_data["note"]
+        )
+        return Response(EntriesAddedSerializer(added).data)
+
+    @extend_schema(request=EntriesRemoveSerializer, responses={200: EntriesRemovedSerializer})
+    @action(detail=False, methods=["post"])
+    def remove(self, request: Request, cohort_pk: str) -> Response:
+        """Take entries out of the cohort; they stay on record with the reason."""
+        data = EntriesRemoveSerializer(data=request.data)
+        data.is_valid(raise_exception=True)
+        removed = cohorts.cohort_remove(
+            user=request.user, cohort=get_cohort(request.user, cohort_pk), **data.validated_data
+        )
+        return Response({"removed": removed})
 
 
 def get_cohort(user: Any, pk: str) -> Cohort:

@@ -3,6 +3,7 @@
 from rest_framework.routers import SimpleRouter
 
 from cases.api import cohorts, views
+from cases.api.audited import UUID_PATTERN
 
 router = SimpleRouter()
 router.register("departments", views.DepartmentViewSet, basename="departments")
@@ -12,5 +13,10 @@ router.register("slides", views.SlideViewSet, basename="slides")
 router.register("slide-images", views.SlideImageViewSet, basename="slide-images")
 router.register("reports", views.ReportViewSet, basename="reports")
 router.register("cohorts", cohorts.CohortViewSet, basename="cohorts")
+router.register(
+    f"cohorts/(?P<cohort_pk>{UUID_PATTERN})/entries",
+    cohorts.CohortEntryViewSet,
+    basename="cohort-entries",
+)
 
 urlpatterns = router.urls
