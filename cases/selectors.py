@@ -108,6 +108,11 @@ def case_detail(user: Any, pk: Any) -> Case:
     return cases.get_visible_or_404(user, pk=pk)
 
 
+def current_report(user: Any, case: Case) -> Report | None:
+    """Return the newest version of the case's report, or None."""
+    return Report.objects.visible_to(user).filter(case=case, is_current=True).first()
+
+
 def current_reports(user: Any, lookup: str) -> Prefetch:
     """Return the prefetch of the current reports, for `Case.current_report`."""
     return Prefetch(lookup, Report.objects.visible_to(user).filter(is_current=True))

@@ -31,8 +31,7 @@ def slide_view_record(*, user: Any, slide_image: SlideImage) -> None:
         object_type=slide_image._meta.model_name,
         object_id=str(slide_image.pk),
         at__gte=timezone.now() - ONE_LOOK,
-        detail={},
-    )
+    ).exclude(detail__has_key="part")  # a look at the label is one of its own
     if recent.exists():
         return
     access_event_record(

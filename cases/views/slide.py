@@ -12,6 +12,9 @@ from cases.models import SlideImage
 from cases.services.looks import slide_view_record
 from cases.services.slide_readers import SlideUnreadable, slide_reader
 
+# Magnifications that the viewer has buttons and keys for.
+POWERS = (2, 5, 10, 20, 40)
+
 
 @login_required
 @require_safe
@@ -27,6 +30,8 @@ def slide(request: HttpRequest, pk: UUID) -> HttpResponse:
         "slide": slide_image.slide,
         "case": case,
         "patient": case.patient,
+        "report": selectors.current_report(request.user, case),
+        "powers": POWERS,
         "tray": selectors.slide_images_of_case(request.user, case),
         "unreadable": _unreadable(slide_image),
         "may_view_label": permissions.may(request.user, "view_label", slide_image.department_id),

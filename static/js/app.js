@@ -13,11 +13,13 @@ document.addEventListener("submit", (event) => {
   if (question && !confirm(question)) event.preventDefault();
 });
 
-// <input type=checkbox data-check-all="name">: tick all boxes of that name in the same form.
+// <input type=checkbox data-check-all="name">: tick all boxes of that name in the same form
+// (also those that stand elsewhere and belong to it by their `form` attribute).
 for (const box of document.querySelectorAll("[data-check-all]")) {
-  const scope = box.form ?? document;
-  const others = () => scope.querySelectorAll(`input[type=checkbox][name="${box.dataset.checkAll}"]`);
-  box.addEventListener("change", () => others().forEach((other) => (other.checked = box.checked)));
+  box.addEventListener("change", () => {
+    for (const other of box.form?.elements ?? [])
+      if (other.type === "checkbox" && other.name === box.dataset.checkAll) other.checked = box.checked;
+  });
 }
 
 // <dialog id=…> opened by <button data-open="id">, closed by any [data-close] within.

@@ -1,0 +1,71 @@
+"""Small pieces that pages of both apps show."""
+
+from datetime import date
+from typing import Any
+
+from django import template
+from django.utils import timezone
+
+from cases import selectors
+from cases.models import Report
+
+register = template.Library()
+
+_REPORT_BADGES = {
+    Report.Status.PRELIMINARY: "badge-warn",
+    Report.Status.FINAL: "badge-ok",
+    Report.Status.AMENDED: "badge-info",
+}
+
+
+@register.inclusion_tag("cases/_add_to_cohort.html", takes_context=True)
+def add_to_cohort(context: dict[str, Any], form_id: str, label: str = "") -> dict[str, Any]:
+    """Show a button that adds the ticked `slide_image` boxes of that form id to a cohort.
+
+    Boxes stand anywhere on the page and name the form by their `form` attribute. Shows
+    nothing to who may not curate.
+    """
+    request = context["request"]
+    if not context.get("may_curate"):
+        return {}
+    return {
+        "cohorts": selectors.cohorts_to_curate(request.user),
+        "form_id": form_id,
+        "label": label,
+        "csrf_token": context["csrf_token"],
+        "next": request.get_full_path(),
+        "show": True,
+    }
+
+
+@register.filter
+def report_badge(status: str) -> str:
+    """Return the badge class of a report status."""
+    return _REPORT_BADGES.get(status, "")
+
+
+@register.filter
+def report_label(status: str) -> str:
+    """Return a report status as people read it."""
+    return str(Report.Status(status).label) if status in Report.Status.values else ""
+
+
+@register.filter
+def age(born: date | None) -> int | None:
+    """Return the years since then."""
+    if born is None:
+        return None
+    today = timezone.localdate()
+    return today.year - born.year - ((today.month, today.day) < (born.month, born.day))
+
+
+@register.filter
+def millimetres(pixels: int, mpp: float) -> str:
+    """Return a length in level-0 pixels as millimetres."""
+    return f"{pixels * mpp / 1000:.1f}"
+
+
+@register.filter
+def unlocalized(value: Any) -> str:
+    """Return a number as JavaScript reads it."""
+    return repr(value)
