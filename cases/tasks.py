@@ -1,1 +1,27 @@
-"""tasks of cases."""
+"""Background tasks of cases. Arguments are ids; the state is in the rows."""
+
+from cases.models import SlideImage
+from cases.services import processing, sweep, thumbnails
+
+
+def process_upload_task(upload_id: str) -> None:
+    """Process one upload."""
+    processing.upload_process(upload_id)
+
+
+def make_thumbnail_task(slide_image_id: str) -> None:
+    """Make the thumbnail of a slide image that a person took in."""
+    slide_image = SlideImage.objects.filter(pk=slide_image_id).first()
+    if slide_image is not None:
+        thumbnails.thumbnail_make(slide_image)
+
+
+def sweep_task() -> None:
+    """Each minute: take up what a lost worker or a lost message left."""
+    sweep.sweep_uploads()
+
+
+def sweep_store_task() -> None:
+    """Each hour: cancel abandoned uploads, then remove what no row knows from the disk."""
+    sweep.sweep_abandoned()
+    sweep.sweep_store()

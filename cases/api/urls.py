@@ -1,8 +1,9 @@
 """API routes of the cases app."""
 
+from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from cases.api import cohorts, views
+from cases.api import cohorts, tus, uploads, views
 from cases.api.audited import UUID_PATTERN
 
 router = SimpleRouter()
@@ -18,5 +19,15 @@ router.register(
     cohorts.CohortEntryViewSet,
     basename="cohort-entries",
 )
+router.register("uploads", uploads.UploadViewSet, basename="uploads")
+router.register(
+    f"uploads/(?P<upload_pk>{UUID_PATTERN})/files",
+    uploads.UploadFileViewSet,
+    basename="upload-files",
+)
 
-urlpatterns = router.urls
+urlpatterns = [
+    path("tus/", tus.TusCreateView.as_view(), name="tus-list"),
+    path("tus/<uuid:pk>/", tus.TusFileView.as_view(), name="tus-detail"),
+    *router.urls,
+]

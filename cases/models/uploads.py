@@ -24,6 +24,7 @@ class SlideUpload(LeasedWork, Record):
     class Source(models.TextChoices):
         PAGE = "page", "Upload page"
         API = "api", "API"
+        COMMAND = "command", "Command line"
         DEMO = "demo", "Demo archive"
 
     department = models.ForeignKey(Department, on_delete=models.PROTECT, related_name="uploads")
@@ -70,7 +71,9 @@ class UploadFile(Record):
     )
     size_bytes = models.BigIntegerField()
     offset_bytes = models.BigIntegerField(default=0)
-    sha256 = models.CharField(max_length=64, blank=True)
+    sha256 = models.CharField(
+        max_length=64, blank=True, help_text="As the sender announced it; checked before use"
+    )
 
     objects = UploadFilesQuerySet.as_manager()
 

@@ -280,6 +280,8 @@ Q_CLUSTER = {
 SCHEDULES = {
     "cases.tasks.sweep_task": 1,
     "cases.tasks.sweep_store_task": 60,
+    "retrieval.tasks.index_sweep_task": 1,
+    "retrieval.tasks.report_sweep_task": 10,
 }
 
 # --- retrieval --------------------------------------------------------------------------------
@@ -332,6 +334,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "DESCRIPTION": "Cases, slides, reports, uploads and searches of the departments you may see.",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
