@@ -1,1 +1,297 @@
-"""selectors of retrieval."""
+"""Reads of retrieval: what a user may see of questions, answers and choices."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.contrib.postgres.search import SearchHeadline
+from django.contrib.postgres.search import SearchQuery as FullTextQuery
+from django.db.models import Case as Choose
+from django.db.models import Prefetch, QuerySet, Value, When
+from django.db.models.functions import Concat, Left
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+
+from cases.models import Case, Cohort, Department, Patient, Report, SlideImage
+from retrieval.engine.ranking import Ballot, Vote, VoteLine, vote
+from retrieval.filters import SIGNED, SearchFilters
+from retrieval.models import EmbeddingModel, Feedback, SearchHit, SearchQuery
+
+VOTING_PATIENTS = 10
+EXCERPT_CHARACTERS = 4000
+# Private-use characters: no report has them, and escaping leaves them alone.
+_MARK_START, _MARK_STOP = "\ue000", "\ue001"
+
+
+@dataclass(frozen=True)
+class Facets:
+    """What can be chosen in the filters: values of visible rows, nothing else."""
+
+    departments: QuerySet[Department]
+    organs: list[str]
+    stains: list[str]
+    diagnosis_codes: list[tuple[str, str]]
+    cohorts: QuerySet[Cohort]
+
+
+@dataclass
+class ResultHit:
+    """A hit as one reader sees it; ranks count visible hits only."""
+
+    hit: SearchHit
+    rank: int
+    image_rank: int | None
+    text_rank: int | None
+    report: Report | None
+    same_patient: bool
+    excerpt: SafeString
+    verdict: str
+
+    @property
+    def slide_image(self) -> SlideImage:
+        """Return the scan."""
+        return self.hit.slide_image
+
+    @property
+    def case(self) -> Case:
+        """Return the case of the scan."""
+        return self.hit.slide_image.slide.case
+
+    @property
+    def patient(self) -> Patient:
+        """Return the patient of the scan."""
+        return self.case.patient
+
+    @property
+    def diagnosis(self) -> Report | None:
+        """Return the current report where it is signed: only then it gives the diagnosis."""
+        return self.report if self.report and self.report.is_signed else None
+
+    @property
+    def image_meter(self) -> str:
+        """Return the image similarity for a bar from 0 to 1."""
+        return _meter(self.hit.image_similarity)
+
+    @property
+    def text_meter(self) -> str:
+        """Return the text similarity for a bar from 0 to 1."""
+        return _meter(self.hit.text_similarity)
+
+
+@dataclass(frozen=True)
+class Results:
+    """The answer to a query as one reader may see it."""
+
+    query: SearchQuery
+    hits: list[ResultHit]
+    vote: Vote
+    is_own: bool
+
+    def vote_evidence(self) -> list[tuple[VoteLine, list[ResultHit]]]:
+        """Return each line of the vote with the hits that stand behind it."""
+        by_rank = {hit.rank: hit for hit in self.hits}
+        return [(line, [by_rank[rank] for rank in line.ranks]) for line in self.vote.lines]
+
+    def shown_patients(self) -> set[tuple[UUID, int]]:
+        """Return (patient, department) of everybody on the page, for the audit."""
+        shown = {(hit.patient.pk, hit.patient.department_id) for hit in self.hits}
+        if self.query.slide_image:
+            patient = self.query.slide_image.slide.case.patient
+            shown.add((patient.pk, patient.department_id))
+        return shown
+
+
+def search_facets(user: Any) -> Facets:
+    """Return the choices of the filters, from what the user may see."""
+    slide_images = SlideImage.objects.visible_to(user).order_by()
+    organs = slide_images.exclude(slide__specimen__organ="").values_list(
+        "slide__specimen__organ", flat=True
+    )
+    stains = slide_images.exclude(slide__stain="").values_list("slide__stain", flat=True)
+    codes = (
+        Report.objects.visible_to(user)
+        .filter(is_current=True, status__in=SIGNED)
+        .exclude(diagnosis_code="")
+        .order_by("diagnosis_code", "diagnosis_line")
+        .distinct("diagnosis_code")
+        .values_list("diagnosis_code", "diagnosis_line")
+    )
+    return Facets(
+        departments=Department.objects.visible_to(user),
+        organs=sorted(organ for organ in organs.distinct() if organ),
+        stains=sorted(stains.distinct()),
+        diagnosis_codes=list(codes),
+        cohorts=Cohort.objects.visible_to(user),
+    )
+
+
+def searches_of(user: Any) -> QuerySet[SearchQuery]:
+    """Return the user's own questions that the user may still read, newest first."""
+    own = _with_tissue(SearchQuery.objects.visible_to(user).filter(user=user))
+    # A page of questions needs to know of the pictures, not to load them.
+    return own.annotate(
+        has_picture=Choose(When(image_jpeg=b"", then=Value(False)), default=Value(True))
+    ).defer("vector", "mosaic", "image_jpeg", "image_model__centre", "text_model__centre")
+
+
+def search_visible_or_404(user: Any, pk: UUID | str) -> SearchQuery:
+    """Return a question that the user may read, whoever asked it."""
+    return _with_tissue(SearchQuery.objects.all()).get_visible_or_404(user, pk=pk)
+
+
+def _with_tissue(queries: QuerySet[SearchQuery]) -> QuerySet[SearchQuery]:
+    return queries.select_related(
+        "user", "slide_image__slide__case__patient", "image_model", "text_model"
+    ).defer("vector", "mosaic", "image_model__centre", "text_model__centre")
+
+
+def filters_shown(user: Any, query: SearchQuery) -> list[tuple[str, str]]:
+    """Return (name, value) of the query's filters, as far as the reader may know of them."""
+    filters = SearchFilters.from_json(query.filters)
+    department = cohort = None
+    if filters.department:
+        department = Department.objects.visible_to(user).filter(pk=filters.department).first()
+    if filters.cohort:
+        cohort = Cohort.objects.visible_to(user).filter(pk=filters.cohort).first()
+    named = [
+        ("Department", str(department or "")),
+        ("Organ", filters.organ),
+        ("Stain", filters.stain),
+        ("Diagnosis code", filters.diagnosis_code),
+        ("Received from", filters.received_from),
+        ("Received to", filters.received_to),
+        ("Cohort", str(cohort or "")),
+    ]
+    return [(name, value) for name, value in named if value]
+
+
+def search_results(query: SearchQuery, user: Any) -> Results:
+    """Return the answer for this reader: visible hits, ranked anew, and a vote over these."""
+    reports = Prefetch(
+        "slide_image__slide__case__reports",
+        Report.objects.filter(is_current=True).defer("search_vector"),
+    )
+    hits = list(
+        SearchHit.objects.visible_to(user)
+        .filter(query=query)
+        .select_related(
+            "slide_image__department",
+            "slide_image__slide__case__patient",
+            "slide_image__slide__specimen",
+        )
+        .prefetch_related(reports)
+        .order_by("rank")
+    )
+    for hit in hits:
+        hit.query = query
+    own = _person(query.slide_image.slide.case.patient) if query.slide_image else None
+    image_ranks = _dense(hit.image_rank for hit in hits)
+    text_ranks = _dense(hit.text_rank for hit in hits)
+    current = {hit.pk: hit.slide_image.slide.case.current_report for hit in hits}
+    excerpts = _excerpts([report for report in current.values() if report], query.text)
+    verdicts = dict(
+        Feedback.objects.filter(user=user, hit__in=hits).values_list("hit_id", "verdict")
+    )
+    shown = [
+        ResultHit(
+            hit=hit,
+            rank=rank,
+            image_rank=image_ranks.get(hit.image_rank),
+            text_rank=text_ranks.get(hit.text_rank),
+            report=current[hit.pk],
+            same_patient=own is not None and own == _person(hit.slide_image.slide.case.patient),
+            excerpt=excerpts.get(current[hit.pk].pk, mark_safe("")) if current[hit.pk] else "",
+            verdict=verdicts.get(hit.pk, ""),
+        )
+        for rank, hit in enumerate(hits, start=1)
+    ]
+    return Results(query, shown, _vote(shown), is_own=query.user_id == user.pk)
+
+
+def _vote(hits: list[ResultHit]) -> Vote:
+    return vote(
+        (
+            Ballot(
+                rank=hit.rank,
+                patient=_person(hit.patient),
+                diagnosis=_diagnosis_key(hit.diagnosis),
+                label=hit.diagnosis.diagnosis_line or hit.diagnosis.diagnosis_code
+                if hit.diagnosis
+                else "",
+            )
+            for hit in hits
+            if not hit.same_patient  # the asked-about patient is no witness
+        ),
+        patients=VOTING_PATIENTS,
+    )
+
+
+def _diagnosis_key(report: Report | None) -> str:
+    """Return what makes two diagnoses the same: the code, else the line in small letters."""
+    if report is None:
+        return ""
+    if report.diagnosis_code:
+        return f"{report.diagnosis_system}|{report.diagnosis_code}"
+    return " ".join(report.diagnosis_line.lower().split())
+
+
+def _meter(similarity: float | None) -> str:
+    # A text, so that no language writes it with a decimal comma.
+    return f"{min(1.0, max(0.0, similarity or 0.0)):.3f}"
+
+
+def _person(patient: Patient) -> tuple[str, str]:
+    return (patient.mrn_issuer, patient.mrn)
+
+
+def _dense(ranks: Iterable[int | None]) -> dict[int | None, int]:
+    """Return 1, 2, 3 … for the ranks that occur: gaps would tell of hidden hits."""
+    present = sorted({rank for rank in ranks if rank is not None})
+    return {rank: position for position, rank in enumerate(present, start=1)}
+
+
+def _excerpts(reports: list[Report], text: str) -> dict[UUID, SafeString]:
+    """Return by report the passages with the words asked for, marked; escaped before."""
+    words = " OR ".join(word for word in text.replace('"', " ").replace("-", " ").split())
+    if not words or not reports:
+        return {}
+    rows = Report.objects.filter(pk__in={report.pk for report in reports}).annotate(
+        _excerpt=SearchHeadline(
+            Left(
+                Concat(
+                    "diagnosis_line",
+                    Value(". "),
+                    "diagnosis_text",
+                    Value(" "),
+                    "microscopic_description",
+                    Value(" "),
+                    "comment",
+                    Value(" "),
+                    "gross_description",
+                ),
+                EXCERPT_CHARACTERS,
+            ),
+            FullTextQuery(words, search_type="websearch", config="english"),
+            config="english",
+            start_sel=_MARK_START,
+            stop_sel=_MARK_STOP,
+            max_words=45,
+            min_words=20,
+            max_fragments=2,
+            fragment_delimiter=" … ",
+        )
+    )
+    return {pk: _marked(excerpt) for pk, excerpt in rows.values_list("pk", "_excerpt")}
+
+
+def _marked(excerpt: str) -> SafeString:
+    safe = str(escape(excerpt))
+    return mark_safe(  # noqa: S308  (escaped above; only our own two tags are put in)
+        safe.replace(_MARK_START, "<mark>").replace(_MARK_STOP, "</mark>")
+    )
+
+
+def models_shown(query: SearchQuery) -> list[EmbeddingModel]:
+    """Return the models that the answer rests on."""
+    return [model for model in (query.image_model, query.text_model) if model]

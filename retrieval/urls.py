@@ -1,3 +1,14 @@
 """Pages of the retrieval app."""
 
-urlpatterns: list = []
+from django.urls import path
+
+from retrieval.views import search
+
+urlpatterns = [
+    path("search/", search.search, name="search"),
+    path("slides/<uuid:pk>/similar/", search.search_slide, name="search_slide"),
+    path("searches/", search.searches, name="searches"),
+    path("searches/<uuid:pk>/", search.search_results, name="search_results"),
+    path("searches/<uuid:pk>/feedback/", search.search_feedback, name="search_feedback"),
+    path("searches/<uuid:pk>/image.jpeg", search.search_image, name="search_image"),
+]

@@ -1,3 +1,10 @@
 """API routes of the retrieval app."""
 
-urlpatterns: list = []
+from rest_framework.routers import SimpleRouter
+
+from retrieval.api import searches
+
+router = SimpleRouter()
+router.register("searches", searches.SearchViewSet, basename="searches")
+
+urlpatterns = router.urls

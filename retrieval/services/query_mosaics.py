@@ -3,12 +3,10 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from django.conf import settings
 
 from cases.errors import DomainError
 from cases.models import Patient, SlideImage
-from cases.wsi.errors import WsiError
-from cases.wsi.reader import open_slide
+from cases.services.slide_readers import slide_reader
 from retrieval.engine.encoders import IMAGE_ENCODERS
 from retrieval.engine.errors import SkipSlide
 from retrieval.engine.mosaic import Mosaic, prototypes, tokens_from_bytes
@@ -116,8 +114,7 @@ def image_part_of_region(
     """Return a region of a slide as a question; its patches are read and encoded now."""
     box = region.clipped(slide_image)
     try:
-        reader = open_slide(settings.DATA_DIR / slide_image.path, mpp=slide_image.mpp)
-        try:
+        with slide_reader(slide_image) as reader:
             patches = region_patches(
                 reader,
                 (box.x_l0, box.y_l0, box.width_l0, box.height_l0),
@@ -125,14 +122,8 @@ def image_part_of_region(
                 mpp=slide_image.mpp,
                 max_patches=QUERY_MAX_PATCHES,
             )
-        finally:
-            reader.close()
     except SkipSlide as error:
         raise QueryRefused(error.message, code=f"region_{error.code}") from error
-    except (WsiError, OSError) as error:
-        raise QueryRefused(
-            "The file of this slide could not be read. Tell the operator.", code="slide_unreadable"
-        ) from error
     mosaic = _encoded(model, patches)
     return ImagePart(
         model,

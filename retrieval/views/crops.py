@@ -1,0 +1,103 @@
+"""Addresses of the crops that show why something matched, and of their places in the viewer."""
+
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from django.urls import reverse
+
+from retrieval.models import SearchQuery
+from retrieval.selectors import ResultHit, Results
+
+PAIR_PX = 192
+QUERY_PX = 640
+PAIRS_OPEN = 2
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A picture, and where in the viewer it lies ("" when it is of no slide)."""
+
+    src: str
+    href: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A patch of the query beside the patch it matched, both of the same width in µm."""
+
+    query: Crop
+    candidate: Crop
+    similarity: float
+    query_share: float
+    candidate_share: float
+
+
+@dataclass(frozen=True)
+class ShownHit:
+    """A hit with its pairs."""
+
+    result: ResultHit
+    pairs: list[Pair]
+
+    @property
+    def more_pairs(self) -> int:
+        """Return how many pairs are folded away."""
+        return max(0, len(self.pairs) - PAIRS_OPEN)
+
+
+def with_pairs(results: Results) -> list[ShownHit]:
+    """Return the hits with the addresses of their matched patches."""
+    return [
+        ShownHit(
+            result,
+            [
+                Pair(
+                    query=_query_patch(results.query, pair["query"]),
+                    candidate=slide_crop(result.slide_image.pk, _square(pair["candidate"])),
+                    similarity=pair["similarity"],
+                    query_share=100 * pair["query"].get("share", 0),
+                    candidate_share=100 * pair["candidate"].get("share", 0),
+                )
+                for pair in result.hit.pairs
+            ],
+        )
+        for result in results.hits
+    ]
+
+
+def slide_crop(pk, box: tuple[int, int, int, int], size: int = PAIR_PX) -> Crop:
+    """Return the crop of a slide at this box (x, y, width, height in level-0 pixels)."""
+    x, y, width, height = box
+    x, y = max(0, x), max(0, y)
+    asked = urlencode({"x": x, "y": y, "width": width, "height": height, "size": size})
+    return Crop(
+        src=f"{reverse('slide_region', args=[pk])}?{asked}",
+        href=f"{reverse('slide', args=[pk])}#l0={x},{y},{width},{height}",
+    )
+
+
+def query_crop(query: SearchQuery) -> Crop | None:
+    """Return the tissue that was asked by: the slide's thumbnail, its region, the picture."""
+    if query.region:
+        region = query.region
+        box = (region["x_l0"], region["y_l0"], region["width_l0"], region["height_l0"])
+        return slide_crop(query.slide_image_id, box, QUERY_PX)
+    if query.slide_image_id:
+        pk = query.slide_image_id
+        return Crop(reverse("slide_thumbnail", args=[pk]), reverse("slide", args=[pk]))
+    if query.image_jpeg:
+        return Crop(f"{reverse('search_image', args=[query.pk])}?size={QUERY_PX}", "")
+    return None
+
+
+def _query_patch(query: SearchQuery, place: dict[str, float]) -> Crop:
+    if query.slide_image_id:
+        return slide_crop(query.slide_image_id, _square(place))
+    x, y, width, height = _square(place)
+    asked = urlencode({"x": x, "y": y, "width": width, "height": height, "size": PAIR_PX})
+    return Crop(f"{reverse('search_image', args=[query.pk])}?{asked}", "")
+
+
+def _square(place: dict[str, float]) -> tuple[int, int, int, int]:
+    side = int(place["size_l0"])
+    return int(place["x_l0"]), int(place["y_l0"]), side, side

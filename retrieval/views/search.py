@@ -1,0 +1,191 @@
+"""Asking and reading answers: the form, the result, the history, feedback."""
+
+from uuid import UUID
+
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from cases.errors import DomainError
+from cases.models import Cohort, SlideImage
+from cases.permissions import departments_with
+from retrieval import selectors
+from retrieval.filters import SearchFilters
+from retrieval.models import Feedback, SearchHit
+from retrieval.services.feedback import feedback_give
+from retrieval.services.looks import search_shown_record
+from retrieval.services.query_images import query_image_crop
+from retrieval.services.search import search_run
+from retrieval.views.crops import query_crop, with_pairs
+from retrieval.views.search_forms import FeedbackForm, ImageCropForm, SearchForm
+
+PAGE_SIZE = 25
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def search(request: HttpRequest) -> HttpResponse:
+    """Show the form, with a slide or region in it when a link brought one; a POST asks."""
+    _require_search(request)
+    facets = selectors.search_facets(request.user)
+    if request.method == "POST":
+        return _asked(request, SearchForm(request.POST, request.FILES, facets=facets))
+    form = SearchForm(facets=facets, initial=request.GET.dict())
+    slide_image = _slide_image(request, request.GET.get("slide_image"))
+    return _form_page(request, form, slide_image)
+
+
+@login_required
+@require_POST
+def search_slide(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Ask by this slide, or by the region of it that came along."""
+    _require_search(request)
+    slide_image = SlideImage.objects.get_visible_or_404(request.user, pk=pk)
+    data = request.POST.copy()
+    data["slide_image"] = str(slide_image.pk)
+    return _asked(request, SearchForm(data, facets=selectors.search_facets(request.user)))
+
+
+def _asked(request: HttpRequest, form: SearchForm) -> HttpResponse:
+    slide_image = _slide_image(request, form.data.get("slide_image"))
+    repeat = None
+    if form.data.get("repeat") and "image" not in form.files:
+        repeat = selectors.search_visible_or_404(request.user, _uuid(form.data["repeat"]))
+    if not form.is_valid():
+        return _form_page(request, form, slide_image, repeat, status=400)
+    asked = form.cleaned_data
+    try:
+        query = search_run(
+            request.user,
+            slide_image=slide_image,
+            region=form.region(),
+            image=asked["image"].read() if asked["image"] else None,
+            image_mpp=asked["image_mpp"],
+            repeat=repeat,
+            text=asked["text"],
+            filters=SearchFilters.from_cleaned(asked),
+            image_weight=asked["image_weight"],
+            text_weight=asked["text_weight"],
+            include_same_patient=asked["include_same_patient"],
+        )
+    except DomainError as error:
+        form.add_error(None, error.message)
+        return _form_page(request, form, slide_image, repeat, status=error.http_status)
+    return redirect("search_results", pk=query.pk)
+
+
+def _form_page(
+    request: HttpRequest, form: SearchForm, slide_image=None, repeat=None, *, status: int = 200
+) -> HttpResponse:
+    context = {"form": form, "slide_image": slide_image, "repeat": repeat}
+    if repeat is not None:
+        context["query_crop"] = query_crop(repeat)
+    return render(request, "search/search.html", context, status=status)
+
+
+@login_required
+@require_safe
+def search_results(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Show the answer as this reader may see it; each patient shown is recorded."""
+    query = selectors.search_visible_or_404(request.user, pk)
+    results = selectors.search_results(query, request.user)
+    search_shown_record(
+        user=request.user,
+        query=query,
+        patients=results.shown_patients(),
+        hits=len(results.hits),
+    )
+    facets = selectors.search_facets(request.user)
+    context = {
+        "query": query,
+        "results": results,
+        "hits": with_pairs(results),
+        "query_crop": query_crop(query),
+        "filters": selectors.filters_shown(request.user, query),
+        "models": selectors.models_shown(query),
+        "form": SearchForm(facets=facets, initial=SearchForm.initial_of(query)),
+        "cohorts": Cohort.objects.filter(
+            department__in=departments_with(request.user, "curate_cohort")
+        ).select_related("department"),
+        "may_judge": bool(departments_with(request.user, "give_feedback")),
+        "verdicts": Feedback.Verdict,
+    }
+    return render(request, "search/results.html", context)
+
+
+@login_required
+@require_safe
+def searches(request: HttpRequest) -> HttpResponse:
+    """List the user's own questions."""
+    _require_search(request)
+    page = Paginator(selectors.searches_of(request.user), PAGE_SIZE)
+    return render(
+        request, "search/searches.html", {"page_obj": page.get_page(request.GET.get("page"))}
+    )
+
+
+@login_required
+@require_POST
+def search_feedback(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Take a verdict on one visible hit."""
+    query = selectors.search_visible_or_404(request.user, pk)
+    form = FeedbackForm(request.POST)
+    if not form.is_valid():
+        raise Http404
+    hit = get_object_or_404(
+        SearchHit.objects.visible_to(request.user), query=query, pk=form.cleaned_data["hit"]
+    )
+    kept = feedback_give(user=request.user, hit=hit, verdict=form.cleaned_data["verdict"])
+    if not request.htmx:
+        return redirect(f"{query_url(query)}#slide-{hit.slide_image_id}")
+    context = {
+        "query": query,
+        "hit_pk": hit.pk,
+        "verdict": kept.verdict if kept else "",
+        "verdicts": Feedback.Verdict,
+    }
+    return render(request, "search/_feedback.html", context)
+
+
+@login_required
+@require_safe
+def search_image(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Send the picture that was searched by, or a part of it, to who may read the question."""
+    query = selectors.search_visible_or_404(request.user, pk)
+    form = ImageCropForm(request.GET)
+    if not query.image_jpeg or not form.is_valid():
+        raise Http404
+    try:
+        jpeg = query_image_crop(bytes(query.image_jpeg), form.box(), form.cleaned_data["size"])
+    except ValueError as error:
+        raise Http404 from error
+    return HttpResponse(
+        jpeg, content_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"}
+    )
+
+
+def query_url(query) -> str:
+    """Return the address of a question's answer."""
+    return redirect("search_results", pk=query.pk).url
+
+
+def _require_search(request: HttpRequest) -> None:
+    if not departments_with(request.user, "search"):
+        raise PermissionDenied
+
+
+def _slide_image(request: HttpRequest, value: str | None) -> SlideImage | None:
+    if not value:
+        return None
+    rows = SlideImage.objects.select_related("slide__case__patient", "slide__specimen")
+    return rows.get_visible_or_404(request.user, pk=_uuid(value))
+
+
+def _uuid(value: str) -> UUID:
+    try:
+        return UUID(value)
+    except ValueError as error:
+        raise Http404 from error
