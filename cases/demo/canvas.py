@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import ndimage
 
 from cases.demo import nuclei as nuc
 from cases.demo.fields import STEP, directions, layered_noise, resized, scattered, smooth_noise
@@ -26,8 +27,12 @@ class Canvas:
     fibre: np.ndarray = field(init=False)
     phase: np.ndarray = field(init=False)
     tissue: np.ndarray = field(init=False)
-    stamped: list[tuple[nuc.Nucleus, np.ndarray, np.ndarray | None]] = field(default_factory=list)
-    red_cells: list[np.ndarray] = field(default_factory=list)
+    owner: np.ndarray = field(init=False)
+    """Which fill was the last at each place: its cells stay, those under it are gone."""
+    stamped: list[tuple[nuc.Nucleus, np.ndarray, np.ndarray | None, np.ndarray]] = field(
+        default_factory=list
+    )
+    fills: int = 0
 
     def __post_init__(self) -> None:
         shape = self.shape
@@ -35,6 +40,7 @@ class Canvas:
         self.e = np.zeros(shape, np.float32)
         self.fibre = np.zeros(shape, np.float32)
         self.tissue = np.ones(shape, bool)
+        self.owner = np.zeros(shape, np.int16)
         angle = self.rng.uniform(0, np.pi)
         y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
         wave = smooth_noise(self.rng, shape, self.samples(420)) * self.samples(90)
@@ -61,8 +67,10 @@ class Canvas:
         return layered_noise(self.rng, self.shape, max(self.samples(cell_um), 1.0))
 
     def fill(self, mask: np.ndarray, *, h: float = 0.0, e: float = 0.0, fibre: float = 0.0) -> None:
-        """Paint flat densities over a mask."""
+        """Paint flat densities over a mask; cells that were there before are painted over."""
         self.h[mask], self.e[mask], self.fibre[mask] = h, e, fibre
+        self.fills += 1
+        self.owner[mask] = self.fills
 
     def cells(
         self,
@@ -75,66 +83,60 @@ class Canvas:
         """Scatter nuclei with chance `where` (grid), long axis up the slope of field `along`."""
         points = scattered(self.rng, where, self.samples(spacing_um))
         angles = None if along is None else directions(along, points)
-        self.stamped.append((kind, points, angles))
+        self._keep(kind, points, angles)
 
     def spindles(self, where: np.ndarray, spacing_um: float, kind: nuc.Nucleus) -> None:
         """Scatter nuclei that lie along the fibres."""
         points = scattered(self.rng, where, self.samples(spacing_um))
         angles = directions(self.phase, points) + np.pi / 2
-        self.stamped.append((kind, points, angles + self.rng.normal(0, 0.12, len(points))))
+        self._keep(kind, points, angles + self.rng.normal(0, 0.12, len(points)))
 
-    def bleed(self, where: np.ndarray, spacing_um: float = 6.5) -> None:
-        """Scatter red blood cells."""
-        self.red_cells.append(scattered(self.rng, where, self.samples(spacing_um)))
+    def _keep(self, kind: nuc.Nucleus, points: np.ndarray, angles: np.ndarray | None) -> None:
+        at = points.astype(np.intp)
+        self.stamped.append((kind, points, angles, self.owner[at[:, 0], at[:, 1]]))
 
     def layers(self) -> tuple[np.ndarray, np.ndarray]:
         """Return haematoxylin and eosin (height, width) as uint8 in OD units, cells stamped."""
         rng, size = self.rng, (self.shape[0] * STEP, self.shape[1] * STEP)
-        for layer in (self.h, self.e, self.fibre):
-            layer[~self.tissue] = 0
         grain = _grain(rng, size)
-        eosin = resized(self.e, size)
-        fibre = resized(self.fibre, size, smooth=False)
+        eosin = resized(self._softened(self.e), size)
+        fibre = resized(self._softened(self.fibre), size, smooth=False)
         table = _fibre_table(rng)
-        index = resized(self.phase, size, smooth=False)
+        index = resized(self.phase, size)
         index *= STEP * 8
-        index += grain * 10
+        index += grain * 5
         eosin += fibre * table[index.astype(np.int32) % len(table)]
         eosin *= 1 + 0.11 * grain
-        haematoxylin = resized(self.h, size)
+        haematoxylin = resized(self._softened(self.h), size)
         haematoxylin *= 1 + 0.2 * grain
-        return self._with_nuclei(_as_bytes(haematoxylin)), self._with_red_cells(_as_bytes(eosin))
+        h, e = _as_bytes(haematoxylin), _as_bytes(eosin)
+        self._stamp(h, e)
+        return self._cropped(h), self._cropped(e)
 
-    def _with_nuclei(self, layer: np.ndarray) -> np.ndarray:
+    def _softened(self, layer: np.ndarray) -> np.ndarray:
+        # Masks have stairs of STEP pixels, which tissue has not.
+        return ndimage.gaussian_filter(np.where(self.tissue, layer, 0), 0.75)
+
+    def _stamp(self, h: np.ndarray, e: np.ndarray) -> None:
+        """Press every cell that nothing was painted over onto the layer of its stain."""
         libraries: dict[nuc.Nucleus, list[np.ndarray]] = {}
-        for kind, points, angles in self.stamped:
+        for kind, points, angles, owner in self.stamped:
             if kind not in libraries:
-                libraries[kind] = nuc.nucleus_stamps(self.rng, kind, self.mpp)
-            inside = self._inside(points)
-            points = points[inside]
+                libraries[kind] = nuc.stamps(self.rng, kind, self.mpp)
+            at = points.astype(np.intp)
+            shown = self.tissue[at[:, 0], at[:, 1]] & (self.owner[at[:, 0], at[:, 1]] == owner)
+            points = points[shown]
             if angles is None:
                 turn = self.rng.integers(0, nuc.ANGLES, len(points))
             else:
-                turn = np.rint(angles[inside] * nuc.ANGLES / np.pi).astype(np.intp) % nuc.ANGLES
+                turn = np.rint(angles[shown] * nuc.ANGLES / np.pi).astype(np.intp) % nuc.ANGLES
             picks = turn * nuc.SHAPES + self.rng.integers(0, nuc.SHAPES, len(points))
-            nuc.place(layer, _MARGIN, libraries[kind], points * STEP, picks)
-        return self._cropped(layer)
-
-    def _with_red_cells(self, layer: np.ndarray) -> np.ndarray:
-        if self.red_cells:
-            stamps = nuc.red_cell_stamps(self.rng, self.mpp)
-            for points in self.red_cells:
-                points = points[self._inside(points)]
-                picks = self.rng.integers(0, len(stamps), len(points))
-                nuc.place(layer, _MARGIN, stamps, points * STEP, picks)
-        return self._cropped(layer)
+            for stain, layer in (("h", h), ("e", e)):
+                if stain in kind.stains:
+                    nuc.place(layer, _MARGIN, libraries[kind], points * STEP, picks)
 
     def _cropped(self, layer: np.ndarray) -> np.ndarray:
         return layer[_MARGIN : _MARGIN + self.height, _MARGIN : _MARGIN + self.width]
-
-    def _inside(self, points: np.ndarray) -> np.ndarray:
-        at = points.astype(np.intp)
-        return self.tissue[at[:, 0], at[:, 1]]
 
 
 def _as_bytes(layer: np.ndarray) -> np.ndarray:
@@ -159,4 +161,4 @@ def _fibre_table(rng: np.random.Generator) -> np.ndarray:
     for width, share in ((90, 0.5), (34, 0.6), (12, 0.35)):
         knots = rng.standard_normal(4096 // width + 1).astype(np.float32)
         table += share * np.interp(np.arange(4096), np.linspace(0, 4095, len(knots)), knots)
-    return np.clip(0.48 + 0.26 * table, 0.05, 1.1).astype(np.float32)
+    return np.clip(0.46 + 0.24 * table, 0.0, 1.0).astype(np.float32)

@@ -27,38 +27,44 @@ class Nucleus:
     """How much paler than its rim the inside is: vesicular nuclei near 0.5."""
     nucleolus: float = 0.0
     """Chance of a prominent nucleolus."""
+    stains: str = "h"
+    """Layers it is pressed onto: h, e or both."""
 
 
 LYMPHOCYTE = Nucleus(6.0, 5.6, 1.75, spread=0.07, chromatin=0.3)
 PLASMA = Nucleus(6.2, 5.6, 1.55, spread=0.06, chromatin=0.5)
 CENTROBLAST = Nucleus(10.0, 9.0, 1.25, open_centre=0.45, chromatin=0.35, nucleolus=0.7)
-CENTROCYTE = Nucleus(7.5, 5.6, 1.4, spread=0.1, roughness=0.1, chromatin=0.3)
+CENTROCYTE = Nucleus(7.6, 5.6, 1.15, spread=0.1, roughness=0.1, chromatin=0.3)
 FIBROBLAST = Nucleus(15.0, 3.0, 1.25, spread=0.2, chromatin=0.2)
 MUSCLE = Nucleus(17.0, 3.4, 1.1, spread=0.12, chromatin=0.15)
 PNEUMOCYTE = Nucleus(7.0, 4.6, 1.3, spread=0.12)
 CRYPT = Nucleus(8.0, 5.0, 1.3, spread=0.08, chromatin=0.2)
 ACINAR = Nucleus(
-    10.5, 8.0, 1.2, spread=0.2, roughness=0.08, open_centre=0.35, chromatin=0.4, nucleolus=0.6
+    10.0, 7.8, 1.2, spread=0.18, roughness=0.08, open_centre=0.35, chromatin=0.3, nucleolus=0.6
 )
 PENCIL = Nucleus(15.0, 5.2, 1.45, spread=0.16, roughness=0.05, open_centre=0.1, chromatin=0.4)
 SQUAMOUS = Nucleus(
-    10.5, 8.4, 1.4, spread=0.25, roughness=0.1, open_centre=0.2, chromatin=0.5, nucleolus=0.25
+    10.0, 8.0, 1.35, spread=0.24, roughness=0.1, open_centre=0.25, chromatin=0.35, nucleolus=0.25
 )
 DUCTAL = Nucleus(
-    11.0, 9.5, 1.35, spread=0.25, roughness=0.1, open_centre=0.3, chromatin=0.5, nucleolus=0.4
+    10.0, 8.6, 1.2, spread=0.22, roughness=0.1, open_centre=0.35, chromatin=0.35, nucleolus=0.5
 )
 MUCINOUS = Nucleus(10.0, 7.5, 1.45, spread=0.2, roughness=0.08, open_centre=0.1, chromatin=0.4)
 DEBRIS = Nucleus(2.6, 2.2, 1.6, spread=0.45, roughness=0.15, chromatin=0.1)
-PIGMENT = Nucleus(1.8, 1.6, 2.5, spread=0.5, roughness=0.2, chromatin=0.0)
+PIGMENT = Nucleus(1.8, 1.6, 2.5, spread=0.5, roughness=0.2, chromatin=0.0, stains="he")
+RED_CELL = Nucleus(6.2, 5.6, 0.95, spread=0.06, chromatin=0.0, open_centre=0.2, stains="e")
+SQUAMOUS_BODY = Nucleus(
+    18.0, 15.0, 0.62, spread=0.14, roughness=0.08, chromatin=0.06, open_centre=0.25, stains="e"
+)
 
 
-def nucleus_stamps(rng: np.random.Generator, kind: Nucleus, mpp: float) -> list[np.ndarray]:
+def stamps(rng: np.random.Generator, kind: Nucleus, mpp: float) -> list[np.ndarray]:
     """Return ANGLES * SHAPES stamps (uint8, square, one size), angle-major, of this kind."""
     largest = kind.length_um * (1 + 3 * kind.spread) / 2 / mpp
     reach = int(np.ceil(largest * (1 + 2 * kind.roughness))) + 2
     side = 2 * reach + 1
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32)
-    stamps = []
+    pressed = []
     for angle in range(ANGLES):
         for _ in range(SHAPES):
             theta = (angle + rng.uniform(-0.4, 0.4)) * np.pi / ANGLES
@@ -69,12 +75,12 @@ def nucleus_stamps(rng: np.random.Generator, kind: Nucleus, mpp: float) -> list[
             across = x * np.cos(theta) - y * np.sin(theta)
             turn = np.arctan2(across / b, along / a)
             edge = 1 + sum(
-                rng.normal(0, kind.roughness) * np.cos(n * turn + rng.uniform(0, 6.3))
-                for n in (2, 3, 5)
+                rng.normal(0, kind.roughness / (n - 1)) * np.cos(n * turn + rng.uniform(0, 6.3))
+                for n in (2, 3, 4)
             )
             radius = np.hypot(along / a, across / b) / edge
             cover = np.clip((1 - radius) * b / 1.1 + 0.5, 0, 1)
-            clumps = _clumps(rng, side, max(1.1 / mpp, 1.0))
+            clumps = _clumps(rng, side, max(0.9 / mpp, 1.0))
             inside = 1 - kind.open_centre * np.clip(1.15 - radius**2, 0, 1)
             body = inside * (1 + kind.chromatin * clumps) + 0.12 * (radius > 0.72)
             if rng.random() < kind.nucleolus:
@@ -82,21 +88,8 @@ def nucleus_stamps(rng: np.random.Generator, kind: Nucleus, mpp: float) -> list[
                 away = np.hypot(along - spot[0], across - spot[1]) * mpp
                 body += 0.7 * np.clip(1.6 - away, 0, 1)
             od = kind.density * float(rng.normal(1, 0.09)) * np.clip(body, 0.2, 2) * cover
-            stamps.append(np.clip(od * OD_UNITS, 0, 255).astype(np.uint8))
-    return stamps
-
-
-def red_cell_stamps(rng: np.random.Generator, mpp: float) -> list[np.ndarray]:
-    """Return ANGLES * SHAPES stamps of eosin (uint8): red blood cells of about 6 um."""
-    reach = int(np.ceil(3.8 / mpp)) + 1
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32) * mpp
-    stamps = []
-    for _ in range(ANGLES * SHAPES):
-        a, b = rng.uniform(2.6, 3.4, 2)
-        radius = np.hypot(y / a, x / b)
-        od = 1.15 * np.clip((1 - radius) * 2.5 / mpp / 1.2 + 0.5, 0, 1) * (0.72 + 0.3 * radius)
-        stamps.append(np.clip(od * OD_UNITS, 0, 255).astype(np.uint8))
-    return stamps
+            pressed.append(np.clip(od * OD_UNITS, 0, 255).astype(np.uint8))
+    return pressed
 
 
 def place(

@@ -38,7 +38,8 @@ def inflammation(
 
 def vessels(canvas: Canvas, region: np.ndarray, *, spacing_um: float = 320) -> None:
     """Small vessels: a thin muscular wall around red blood cells."""
-    centres = scattered(canvas.rng, region * 0.6, canvas.samples(spacing_um))
+    roomy = inside_distance(region) * canvas.um > 30
+    centres = scattered(canvas.rng, roomy * 0.7, canvas.samples(spacing_um))
     if not len(centres):
         return
     radii = canvas.samples(1) * canvas.rng.uniform(9, 30, len(centres))
@@ -55,33 +56,32 @@ def vessels(canvas: Canvas, region: np.ndarray, *, spacing_um: float = 320) -> N
     canvas.fill(wall, e=0.5, h=0.1, fibre=0.2)
     canvas.fill(inside, e=0.04)
     canvas.cells(nuc.PNEUMOCYTE, (wall & ~inside) * 0.5, 9, along=canvas.phase)
-    canvas.bleed(inside & (canvas.noise(60) > -0.6))
+    canvas.cells(nuc.RED_CELL, inside & (canvas.noise(60) > -0.6), 6.5)
 
 
 def fat(canvas: Canvas, region: np.ndarray, *, cell_um: float = 75) -> None:
     """Adipose tissue: empty cells with a thin membrane and few, flat nuclei."""
     border, _, _ = cells(canvas.rng, canvas.shape, canvas.samples(cell_um), wobble=0.06)
     canvas.fill(region, e=0.0)
-    membrane = np.clip(1.6 - border * canvas.um / 3.0, 0, 1)
+    membrane = np.clip(1.5 - border * canvas.um / 2.4, 0, 1)
     canvas.e[region] = 0.42 * membrane[region]
     canvas.h[region] = 0.08 * membrane[region]
-    canvas.cells(nuc.FIBROBLAST, region * (membrane > 0.5) * 0.10, 14, along=-border.T.T)
+    canvas.cells(nuc.FIBROBLAST, region * (membrane > 0.5) * 0.10, 14, along=border)
 
 
-def alveoli(canvas: Canvas, region: np.ndarray, *, septum_um: float = 11) -> None:
+def alveoli(canvas: Canvas, region: np.ndarray, *, septum_um: float = 7) -> None:
     """Normal lung: air spaces between thin septa with capillaries, some macrophages."""
     rng = canvas.rng
-    border, own, other = cells(rng, canvas.shape, canvas.samples(150), wobble=0.10)
+    border, own, other = cells(rng, canvas.shape, canvas.samples(135), wobble=0.10)
     # Alveoli open into a common duct: some pairs of neighbours have no wall between them.
     pair = np.minimum(own, other) * 7919 + np.maximum(own, other)
     open_wall = (pair * 2654435761 % 1000) < 260
     width = septum_um * (1 + 0.3 * canvas.noise(120))
     wall = (border * canvas.um < width) & ~open_wall & region
-    wall = ndimage.binary_opening(wall, iterations=1) | (wall & (border * canvas.um < 7))
     canvas.fill(region, e=0.0)
     canvas.fill(wall, e=0.34, h=0.1, fibre=0.12)
     canvas.cells(nuc.PNEUMOCYTE, wall * 0.75, 9.5, along=canvas.phase)
-    canvas.bleed(wall & (canvas.noise(40) > 0.1), 8)
+    canvas.cells(nuc.RED_CELL, (wall & (canvas.noise(60) > 0.5)) * 0.8, 8)
     air = region & ~wall
     macrophages = air & (canvas.noise(200) > 1.1)
     canvas.cells(nuc.PLASMA, macrophages * 0.10, 14)
@@ -91,11 +91,11 @@ def alveoli(canvas: Canvas, region: np.ndarray, *, septum_um: float = 11) -> Non
 def crypts(canvas: Canvas, region: np.ndarray, *, angle: float) -> None:
     """Normal colon mucosa: straight test tubes with goblet cells in a cellular lamina propria."""
     rng = canvas.rng
-    canvas.fill(region, e=0.22, h=0.08, fibre=0.16)
-    canvas.cells(nuc.PLASMA, region * 0.55, 10)
-    canvas.cells(nuc.LYMPHOCYTE, region * 0.35, 10)
+    canvas.fill(region, e=0.3, h=0.1, fibre=0.22)
+    canvas.cells(nuc.PLASMA, region * 0.5, 10)
+    canvas.cells(nuc.LYMPHOCYTE, region * 0.25, 10)
     canvas.spindles(region * 0.6, 30, nuc.FIBROBLAST)
-    centres = scattered(rng, region.astype(float), canvas.samples(98))
+    centres = scattered(rng, region.astype(float), canvas.samples(91))
     count = len(centres)
     # One end of the section cuts the tubes lengthwise, the other across.
     lengthwise = canvas.noise(700)[tuple(centres.astype(int).T)] > 0.15
@@ -111,16 +111,17 @@ def crypts(canvas: Canvas, region: np.ndarray, *, angle: float) -> None:
         angles=angle + rng.normal(0, 0.12, count),
     )
     inside = (field > 0) & region
-    deep = inside_distance(inside) * canvas.um
-    lumen = deep > 31
-    canvas.fill(inside, e=0.34, h=0.2)
-    canvas.fill(lumen, e=0.05, h=0.06)
-    goblets = scattered(rng, (inside & (deep > 11) & (deep < 27)) * 0.85, canvas.samples(10.5))
+    # Depth in the own tube: where two tubes touch, each keeps its epithelium.
+    deep = field * canvas.um
+    lumen = deep > 30
+    canvas.fill(inside, e=0.44, h=0.2)
+    canvas.fill(lumen & region, e=0.04, h=0.05)
+    goblets = scattered(rng, (inside & (deep > 11) & (deep < 27)) * 0.9, canvas.samples(11.5))
     vacuole = blobs(
         rng,
         canvas.shape,
         goblets,
-        canvas.samples(1) * rng.uniform(4.5, 6.8, len(goblets)),
+        canvas.samples(1) * rng.uniform(3.8, 5.6, len(goblets)),
         roughness=0.05,
     )
     drops = (vacuole > 0) & inside
@@ -165,8 +166,8 @@ def glands(
     wall = wall_um * np.clip(1 + 0.28 * canvas.noise(60), 0.5, 1.8)
     lumen = deep > wall
     if cribriform:
-        bridges = (canvas.noise(300) > 1.2 - 2 * cribriform) & (np.abs(canvas.noise(42)) < 0.55)
-        lumen &= ~bridges
+        bridged = (canvas.noise(300) > 1.2 - 2 * cribriform) & (canvas.noise(55) < 0.35)
+        lumen = ndimage.binary_opening(lumen & ~bridged, iterations=2)
     epithelium = inside & ~lumen
     canvas.fill(epithelium, e=0.36, h=0.24)
     canvas.e[epithelium] *= np.clip(1 + 0.15 * canvas.noise(30), 0.6, 1.5)[epithelium]
@@ -193,6 +194,7 @@ def nests(
     spacing_um: float,
     pearls: float = 0.0,
     cytoplasm: tuple[float, float] = (0.42, 0.16),
+    body: nuc.Nucleus | None = None,
 ) -> np.ndarray:
     """Solid islands of tumour cells, with keratin pearls at their centres. Returns their mask."""
     rng = canvas.rng
@@ -212,7 +214,9 @@ def nests(
     spared = inside & (pearl <= 0)
     edge = (deep < 14) & spared
     canvas.cells(kind, edge * 0.97, spacing_um * 0.82, along=deep)
-    canvas.cells(kind, (spared & ~edge) * 0.95, spacing_um)
+    canvas.cells(kind, (spared & ~edge) * 0.92, spacing_um)
+    if body:
+        canvas.cells(body, spared * 0.95, spacing_um)
     return inside
 
 
@@ -245,7 +249,7 @@ def _debris(canvas: Canvas, region: np.ndarray, *, base: bool = True) -> None:
 def mucin(canvas: Canvas, region: np.ndarray, kind: nuc.Nucleus, *, clusters: float = 0.5) -> None:
     """Lakes of pale mucin with floating strips and clusters of tumour cells."""
     rng = canvas.rng
-    border, _, _ = cells(rng, canvas.shape, canvas.samples(340), wobble=0.16)
+    border, _, _ = cells(rng, canvas.shape, canvas.samples(340), wobble=0.34)
     septa = (border * canvas.um < 22 * (1 + 0.5 * canvas.noise(150))) & region
     lake = region & ~septa
     streaks = np.sin(canvas.phase * canvas.um / 14 + 2 * canvas.noise(90))
@@ -259,9 +263,10 @@ def mucin(canvas: Canvas, region: np.ndarray, kind: nuc.Nucleus, *, clusters: fl
         canvas.shape,
         centres,
         canvas.samples(1) * rng.uniform(13, 32, count),
-        roughness=0.28,
-        stretch=1 + rng.gamma(1.3, 0.9, count),
+        roughness=0.2,
+        stretch=1 + rng.gamma(1.3, 0.5, count),
     )
+    field += canvas.samples(14) * canvas.noise(55)
     island = (field > 0) & lake
     deep = inside_distance(island) * canvas.um
     hollow = deep > 19
@@ -280,14 +285,14 @@ def lymphoid_sheet(canvas: Canvas, region: np.ndarray, *, follicles: float = 0.5
     """Sheets of small lymphocytes with crowded, paler follicles that have lost their mantle."""
     rng = canvas.rng
     canvas.fill(region, e=0.2, h=0.22, fibre=0.05)
-    centres = scattered(rng, region * 0.9, canvas.samples(430))
-    radii = canvas.samples(1) * rng.uniform(110, 190, len(centres)) * (0.6 + follicles)
+    centres = scattered(rng, region * 0.95, canvas.samples(350))
+    radii = canvas.samples(1) * rng.uniform(110, 165, len(centres)) * (0.55 + follicles)
     field = blobs(rng, canvas.shape, centres, radii, roughness=0.07)
     follicle = (field > 0) & region
-    canvas.fill(follicle, e=0.24, h=0.15, fibre=0.02)
+    canvas.fill(follicle, e=0.26, h=0.06)
     between = region & ~follicle
-    canvas.cells(nuc.LYMPHOCYTE, between * 0.97, 6.9)
-    canvas.cells(nuc.CENTROCYTE, follicle * 0.9, 8.4)
+    canvas.cells(nuc.LYMPHOCYTE, between * 0.97, 6.4)
+    canvas.cells(nuc.CENTROCYTE, follicle * 0.85, 9.2)
     canvas.cells(nuc.CENTROBLAST, follicle * 0.35, 13)
     vessels(canvas, between, spacing_um=240)
 

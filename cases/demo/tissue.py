@@ -32,8 +32,8 @@ def _lung_adenocarcinoma(canvas: Canvas) -> None:
         canvas,
         tumour,
         nuc.ACINAR,
-        spacing_um=canvas.rng.uniform(105, 130),
-        radius_um=(28, 58),
+        spacing_um=canvas.rng.uniform(105, 125),
+        radius_um=(27, 48),
         wall_um=17,
         roughness=0.16,
         crowding_um=8.6,
@@ -47,15 +47,16 @@ def _lung_adenocarcinoma(canvas: Canvas) -> None:
 def _lung_squamous(canvas: Canvas) -> None:
     tumour = _zone(canvas, canvas.rng.uniform(0.65, 0.88))
     patterns.alveoli(canvas, canvas.tissue & ~tumour, septum_um=14)
-    patterns.stroma(canvas, tumour, density=0.9, spindle_um=20)
+    patterns.stroma(canvas, tumour, density=0.7, spindle_um=22)
     inside = patterns.nests(
         canvas,
         tumour,
         nuc.SQUAMOUS,
-        size_um=canvas.rng.uniform(150, 210),
-        share=0.6,
-        spacing_um=11.5,
-        pearls=0.75,
+        size_um=canvas.rng.uniform(130, 190),
+        share=canvas.rng.uniform(0.42, 0.54),
+        spacing_um=12.5,
+        pearls=0.95,
+        body=nuc.SQUAMOUS_BODY,
     )
     patterns.necrosis(canvas, inside & (canvas.noise(500) > 1.5))
     patterns.inflammation(canvas, tumour & ~inside, share=0.35)
@@ -199,12 +200,12 @@ def _outline(canvas: Canvas, pieces: int) -> np.ndarray:
     middle = np.array([rows / 2, columns / 2]) + rng.normal(0, 0.02, 2) * (rows, columns)
     if pieces == 1:
         centres = middle[None]
-        radius = 0.43 * min(rows, columns)
+        radius = 0.41 * min(rows, columns)
         stretch = [max(rows, columns) / min(rows, columns)]
     else:
         side = np.array([0.0, columns * 0.25]) if columns >= rows else np.array([rows * 0.25, 0.0])
         centres = np.stack([middle - side, middle + side])
-        radius = 0.225 * max(rows, columns)
+        radius = 0.21 * max(rows, columns)
         stretch = [max(1.0, 0.42 * min(rows, columns) / radius)] * 2
     along = 0.0 if (rows > columns) == (pieces == 1) else np.pi / 2
     field = blobs(
