@@ -167,3 +167,10 @@ class UnreadableError(WsiError):
 
     code = "unreadable"
     message = "The slide's file cannot be opened."
+
+
+class NoDiskSpaceError(WsiError):
+    """There is no room to unpack or examine the delivery."""
+
+    code = "no_disk_space"
+    message = "The server has no free disk space to unpack this delivery."

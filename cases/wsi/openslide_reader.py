@@ -145,7 +145,7 @@ def _place(position: int, downsample: float, own: float) -> int:
 
 def _on_white(image: Image.Image) -> Rgb:
     """Return the pixels without alpha, white where the scanner left none."""
-    if image.mode == "RGBA" and image.getextrema()[3][0] < 255:  # type: ignore[index]
+    if image.mode == "RGBA" and image.getchannel("A").getextrema() != (255, 255):
         canvas = Image.new("RGB", image.size, (255, 255, 255))
         canvas.paste(image, mask=image.getchannel("A"))
         return np.array(canvas)

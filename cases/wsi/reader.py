@@ -21,11 +21,11 @@ from cases.wsi.values import Rgb
 from cases.wsi.wsidicom_reader import WsiDicomReader
 
 SLIDE_EXTENSIONS = frozenset(
-    ".svs .ndpi .mrxs .scn .bif .tif .tiff .svslide .vms .vmu .czi .dcm .btf .tf8".split()
+    (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".tif", ".tiff", ".svslide", ".czi", ".dcm", ".btf")
 )
 """A file named like this whose content is something else is damaged, not just no slide."""
 
-__all__ = ["Rgb", "SlideReader", "is_dicom", "open_slide"]
+__all__ = ["Rgb", "SlideReader", "is_dicom", "open_slide", "open_vendor_file"]
 
 
 class SlideReader(Protocol):
@@ -94,7 +94,7 @@ class SlideReader(Protocol):
         ...
 
     def thumbnail(self, max_px: int) -> Rgb:
-        """Return the whole slide with its longer side at most `max_px` pixels, without its label."""
+        """Return the whole slide without its label, its longer side at most `max_px`."""
         ...
 
     def label_image(self) -> Rgb | None:
@@ -131,7 +131,7 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideReader:
         elif is_dicom(path):
             reader = WsiDicomReader([path])
         else:
-            reader = _open_vendor_file(path)
+            reader = open_vendor_file(path)
     except OSError as error:
         raise UnreadableError from error
     if mpp is not None:
@@ -145,8 +145,8 @@ def is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def _open_vendor_file(path: Path) -> OpenSlideReader:
-    """Return OpenSlide's reader, or raise why there is none."""
+def open_vendor_file(path: Path) -> OpenSlideReader:
+    """Return OpenSlide's reader of a vendor's file, or raise by name why there is none."""
     if path.stat().st_size == 0:
         raise TruncatedError("The file is empty.")
     extension = path.suffix.lower()

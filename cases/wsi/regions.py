@@ -137,6 +137,18 @@ class RegionReader:
             max(1, round(self.height_l0 / scale)),
         )
 
+    def require_decodable(self) -> None:
+        """Decode a pixel at both ends and in the middle of every level.
+
+        Raises
+        ------
+        WsiError
+            `corrupt` when one cannot be decoded.
+        """
+        for level, (width, height) in enumerate(self.level_dimensions):
+            for x, y in ((0, 0), (width // 2, height // 2), (width - 1, height - 1)):
+                self._read_level(level, x, y, 1, 1)
+
     def _resample(
         self, level: int, box: tuple[float, float, float, float], out_width: int, out_height: int
     ) -> Rgb:

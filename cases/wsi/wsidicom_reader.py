@@ -16,9 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom.config
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
-from pydicom.uid import JPEGBaseline8Bit
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_partial
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
+from wsidicom.codec import Codec
 from wsidicom.config import Settings, use_settings
 from wsidicom.errors import WsiDicomError
 from wsidicom.file import WsiDicomFileSource
@@ -30,14 +34,17 @@ from cases.wsi.errors import CorruptError, NoVolumeError, UnsupportedImageError
 from cases.wsi.regions import RegionReader
 from cases.wsi.values import Rgb
 
-# It logs file names and header values of what it cannot read; the reason is raised instead.
+# Both log header values, which may be a patient's; what matters is raised as an error instead.
 logging.getLogger("wsidicom").setLevel(logging.CRITICAL)
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 SETTINGS = Settings(
     strict_tile_size_check=False,
     decoded_frame_cache_size=32 * 2**20,
     encoded_frame_cache_size=0,
 )
+OPTICAL_PATH_SEQUENCE = 0x00480105
 SAME_ORIGIN_MM = 0.02
 """Images of one size that begin further apart than this show different tissue."""
 
@@ -133,6 +140,19 @@ class _Plane:
         return tile if tile.ndim == 3 else tile[..., np.newaxis]
 
 
+def can_decode(transfer_syntax_uid: str, samples: int, bits: int, photometric: str) -> bool:
+    """Return whether frames of this kind can be decoded with what is installed."""
+    uid = UID(transfer_syntax_uid)
+    if uid not in (ImplicitVRLittleEndian, ExplicitVRLittleEndian) and not (
+        uid.is_transfer_syntax and uid.is_encapsulated
+    ):
+        return False
+    try:
+        return bool(Codec.is_supported(uid, samples, bits, photometric))
+    except ValueError:
+        return False
+
+
 def _correct_colour_space(reader: WsiDicomFile) -> None:
     """Let an instance that wrongly declares RGB be decoded by what its JPEG frames say.
 
@@ -205,10 +225,19 @@ def _default_instance(instances: Sequence[WsiInstance]) -> WsiInstance:
     )
 
 
+def _header(instance: WsiInstance) -> Dataset:
+    """Return the instance's header up to the optical paths, without its frames' positions.
+
+    Those follow in the file and can be hundreds of thousands.
+    """
+    with Path(instance.image_data.files[0].path).open("rb") as file:
+        return read_partial(file, stop_when=lambda tag, vr, length: tag > OPTICAL_PATH_SEQUENCE)
+
+
 def _origin(instance: WsiInstance) -> tuple[float, float] | None:
     """Return where the image begins on the glass, in mm, None when it is not said."""
     with contextlib.suppress(AttributeError, IndexError, TypeError, ValueError):
-        item = instance.dataset.as_dataset().TotalPixelMatrixOriginSequence[0]
+        item = _header(instance).TotalPixelMatrixOriginSequence[0]
         return (
             float(item.XOffsetInSlideCoordinateSystem),
             float(item.YOffsetInSlideCoordinateSystem),
@@ -219,7 +248,7 @@ def _origin(instance: WsiInstance) -> tuple[float, float] | None:
 def _objective_power(instance: WsiInstance) -> float | None:
     """Return the magnification of the first optical path that names one."""
     with contextlib.suppress(AttributeError, TypeError, ValueError):
-        for path in instance.dataset.as_dataset().OpticalPathSequence:
+        for path in _header(instance).OpticalPathSequence:
             power = float(path.get("ObjectiveLensPower") or 0)
             if 0 < power <= 200:
                 return power
