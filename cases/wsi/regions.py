@@ -109,15 +109,9 @@ class RegionReader:
         out = np.full((out_height, out_width, 3), 255, np.uint8)
         if columns is None or rows is None:
             return out
-        level_width, level_height = self.level_dimensions[level]
         (first_column, last_column, left, right) = columns
         (first_row, last_row, top, bottom) = rows
-        box = (
-            min(left / downsample, level_width - 1.0),
-            min(top / downsample, level_height - 1.0),
-            min(right / downsample, float(level_width)),
-            min(bottom / downsample, float(level_height)),
-        )
+        box = (left / downsample, top / downsample, right / downsample, bottom / downsample)
         if (last_row - first_row, last_column - first_column) == (out_height, out_width):
             return self._resample(level, box, out_width, out_height)
         out[first_row:last_row, first_column:last_column] = self._resample(
@@ -152,11 +146,20 @@ class RegionReader:
     def _resample(
         self, level: int, box: tuple[float, float, float, float], out_width: int, out_height: int
     ) -> Rgb:
-        """Return the box of a level (x0, y0, x1, y1, inside it) at the asked size."""
+        """Return the box of a level (x0, y0, x1, y1) at the asked size.
+
+        The box may reach over the border by part of an output pixel: rounded level sizes and
+        odd slides do that. The border's pixels are repeated there, so positions stay exact.
+        """
         x0, y0, x1, y1 = box
+        level_width, level_height = self.level_dimensions[level]
         whole = tuple(round(edge) for edge in box)
         if (
-            whole[2] - whole[0] == out_width
+            whole[0] >= 0
+            and whole[1] >= 0
+            and whole[2] <= level_width
+            and whole[3] <= level_height
+            and whole[2] - whole[0] == out_width
             and whole[3] - whole[1] == out_height
             and max(abs(a - b) for a, b in zip(whole, box, strict=True)) < 0.01
             and out_width * out_height <= MAX_SOURCE_PIXELS
@@ -168,12 +171,19 @@ class RegionReader:
         shrinks = max(scale_x, scale_y) > 1.0
         # The filter looks past the box; with these pixels at hand neighbouring tiles agree.
         margin_x, margin_y = math.ceil(max(scale_x, 2.0)) + 1, math.ceil(max(scale_y, 2.0)) + 1
-        level_width, level_height = self.level_dimensions[level]
-        left, top = max(0, math.floor(x0) - margin_x), max(0, math.floor(y0) - margin_y)
+        left = min(max(0, math.floor(x0) - margin_x), level_width - 1)
+        top = min(max(0, math.floor(y0) - margin_y), level_height - 1)
         right = min(level_width, math.ceil(x1) + margin_x)
         bottom = min(level_height, math.ceil(y1) + margin_y)
-        source = Image.fromarray(self._read_level(level, left, top, right - left, bottom - top))
-        resized = source.resize(
+        source = self._read_level(level, left, top, right - left, bottom - top)
+        over = (left - math.floor(x0), top - math.floor(y0), math.ceil(x1) - right)
+        over_left, over_top, over_right = (max(0, pixels) for pixels in over)
+        over_bottom = max(0, math.ceil(y1) - bottom)
+        if over_left or over_top or over_right or over_bottom:
+            beyond = ((over_top, over_bottom), (over_left, over_right), (0, 0))
+            source = np.pad(source, beyond, mode="edge")
+            left, top = left - over_left, top - over_top
+        resized = Image.fromarray(source).resize(
             (out_width, out_height),
             Image.Resampling.HAMMING if shrinks else Image.Resampling.BICUBIC,
             box=(x0 - left, y0 - top, x1 - left, y1 - top),
@@ -209,10 +219,13 @@ class RegionReader:
 def _inside(
     start: float, length: float, out: int, size: int
 ) -> tuple[int, int, float, float] | None:
-    """Return which output pixels have their centre on the slide, and their level-0 span."""
+    """Return which output pixels have their centre on the slide, and their level-0 span.
+
+    The span may reach over the border by half an output pixel.
+    """
     scale = length / out
     first = max(0, math.ceil(-start / scale - 0.5))
     last = min(out, math.ceil((size - start) / scale - 0.5))
     if first >= last:
         return None
-    return first, last, max(0.0, start + first * scale), min(size, start + last * scale)
+    return first, last, start + first * scale, start + last * scale
