@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from cases.views import case, cohorts, health, session, slide, tiles, work_list
+from cases.views import case, cohorts, health, session, slide, tiles, unmatched, uploads, work_list
 
 urlpatterns = [
     path("", work_list.work_list, name="work_list"),
@@ -24,6 +24,13 @@ urlpatterns = [
     path("cohorts/<uuid:pk>/remove/", cohorts.cohort_remove, name="cohort_remove"),
     path("cohorts/<uuid:pk>/share/", cohorts.cohort_share, name="cohort_share"),
     path("cohorts/<uuid:pk>/export.csv", cohorts.cohort_export, name="cohort_export"),
+    path("uploads/", uploads.uploads, name="uploads"),
+    path("uploads/new/", uploads.upload_new, name="upload_new"),
+    path("uploads/<uuid:pk>/", uploads.upload, name="upload"),
+    path("uploads/<uuid:pk>/retry/", uploads.upload_retry, name="upload_retry"),
+    path("uploads/<uuid:pk>/cancel/", uploads.upload_cancel, name="upload_cancel"),
+    path("unmatched/", unmatched.unmatched, name="unmatched"),
+    path("unmatched/<uuid:pk>/", unmatched.unmatched_item, name="unmatched_item"),
     path("login/", session.login, name="login"),
     path("logout/", session.logout, name="logout"),
     path("healthz/", health.healthz, name="healthz"),

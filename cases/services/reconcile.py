@@ -20,6 +20,18 @@ from cases.wsi.delivery import FoundSlide
 
 State = UploadItem.State
 THUMBNAIL_TASK = "cases.tasks.make_thumbnail_task"
+# What a person may state about a waiting slide, besides its mpp.
+FIELDS = (
+    "accession_number",
+    "mrn",
+    "family_name",
+    "given_name",
+    "birth_date",
+    "sex",
+    "organ",
+    "stain",
+    "slide_label",
+)
 
 
 class NotWaiting(Conflict):

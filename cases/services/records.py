@@ -3,7 +3,6 @@
 Called inside the transaction that holds the department's lock.
 """
 
-import hashlib
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -20,6 +19,7 @@ from cases.models import (
 from cases.services import store
 from cases.services.matching import Match, Statement
 from cases.wsi.delivery import FoundSlide
+from cases.wsi.values import sha256_of_set
 
 
 def department_lock(department_id: int) -> Department:
@@ -187,8 +187,7 @@ def image_extend(image: SlideImage, found: FoundSlide, folder: Path) -> SlideIma
     image.level_count = len({(i.total_columns, i.total_rows) for i in volume})
     image.size_bytes = sum(i.size_bytes for i in instances)
     image.has_label_image = image.has_label_image or found.has_label_image
-    hashes = "".join(sorted(i.sha256 for i in instances))
-    image.content_sha256 = hashlib.sha256(hashes.encode()).hexdigest()
+    image.content_sha256 = sha256_of_set(i.sha256 for i in instances)
     image.save()
     return image
 
