@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from retrieval.views import search
+from retrieval.views import indexing, search
 
 urlpatterns = [
     path("search/", search.search, name="search"),
@@ -11,4 +11,6 @@ urlpatterns = [
     path("searches/<uuid:pk>/", search.search_results, name="search_results"),
     path("searches/<uuid:pk>/feedback/", search.search_feedback, name="search_feedback"),
     path("searches/<uuid:pk>/image.jpeg", search.search_image, name="search_image"),
+    path("indexing/", indexing.indexing, name="indexing"),
+    path("indexing/<uuid:pk>/retry/", indexing.retry, name="index_retry"),
 ]

@@ -2,9 +2,10 @@
 
 from rest_framework.routers import SimpleRouter
 
-from retrieval.api import searches
+from retrieval.api import index_status, searches
 
 router = SimpleRouter()
 router.register("searches", searches.SearchViewSet, basename="searches")
+router.register("index-status", index_status.IndexStatusViewSet, basename="index-status")
 
 urlpatterns = router.urls

@@ -86,6 +86,8 @@ class EncoderClient:
         return self._post("/texts", pack({"encoder": encoder, "texts": texts}))
 
     def _post(self, target: str, body: bytes) -> npt.NDArray[np.float32]:
+        if len(body) > MAX_REQUEST_BYTES:
+            raise EncoderServerError("The query is too large for the encoder.", "too_large")
         connection = _UnixConnection(self.path, self.timeout)
         try:
             connection.request("POST", target, body, {"Content-Type": CONTENT_TYPE})

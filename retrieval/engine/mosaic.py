@@ -50,7 +50,7 @@ def normalised(vectors: FloatArray) -> Float32Array:
     """Return the vectors at length one; a zero vector stays zero."""
     vectors = np.asarray(vectors, np.float32)
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.where(length > 0, length, 1)
+    return (vectors / np.where(length > 0, length, 1)).astype(np.float32, copy=False)
 
 
 def _unit(features: FloatArray, centre: Float32Array | None) -> Float32Array:

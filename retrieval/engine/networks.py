@@ -69,7 +69,8 @@ class PatchNetwork:
         self.device = device
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         # eval: batch norm by its running statistics, no dropout, no stochastic depth.
-        self.network = network.eval().to(device, memory_format=self.memory_format)
+        network = network.eval().to(device)
+        self.network = network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         self._mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(spec.std, device=device).view(1, 3, 1, 1)
 

@@ -1,5 +1,6 @@
 """Which patches of a slide, a region or a picture an encoder sees."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -202,13 +203,16 @@ def region_patches(
     x, y, width, height = region
     columns, rows = np.meshgrid(x + _spread(width, size), y + _spread(height, size))
     coords = np.stack([columns.ravel(), rows.ravel()], axis=1)
-    # Twice as many are looked at as are kept: some may be glass.
-    coords = _thin_out(coords, 2 * max_patches)
-    pixels = read_patches(reader, coords, size, spec.patch_px)
-    keep = _thin_out(np.flatnonzero(_have_tissue(pixels, spec)), max_patches)
-    if not len(keep):
+    coords = _with_tissue(
+        coords,
+        size,
+        lambda x, y, w, h, side: reader.read_region_l0(x, y, w, h, *_fitted(w, h, side)),
+        mpp,
+    )
+    if not len(coords):
         raise SkipSlide("no_tissue", "No tissue was found in the region.")
-    return Patches(pixels[keep], coords[keep], size)
+    coords = _thin_out(coords, max_patches)
+    return Patches(read_patches(reader, coords, size, spec.patch_px), coords, size)
 
 
 def query_patches(
@@ -250,37 +254,53 @@ def query_patches(
         mode="symmetric",
     )
     columns, rows = np.meshgrid(_spread(padded.shape[1], size), _spread(padded.shape[0], size))
-    coords = _thin_out(np.stack([columns.ravel(), rows.ravel()], axis=1), 2 * max_patches)
-    pixels = np.stack(
-        [_resized(padded[y : y + size, x : x + size], spec.patch_px) for x, y in coords.tolist()]
+    coords = _with_tissue(
+        np.stack([columns.ravel(), rows.ravel()], axis=1),
+        size,
+        lambda x, y, w, h, side: _resized(padded[y : y + h, x : x + w], *_fitted(w, h, side)),
+        mpp,
     )
-    keep = _thin_out(np.flatnonzero(_have_tissue(pixels, spec)), max_patches)
-    if not len(keep):
+    if not len(coords):
         raise SkipSlide("no_tissue", "No tissue was found in the picture.")
-    return Patches(pixels[keep], coords[keep] - np.array(before[::-1]), size)
+    coords = _thin_out(coords, max_patches)
+    pixels = np.stack(
+        [
+            _resized(padded[y : y + size, x : x + size], spec.patch_px, spec.patch_px)
+            for x, y in coords.tolist()
+        ]
+    )
+    return Patches(pixels, coords - np.array(before[::-1]), size)
 
 
-def _resized(rgb: UInt8Array, side: int) -> UInt8Array:
-    if rgb.shape[:2] == (side, side):
+def _with_tissue(
+    coords: IntArray,
+    size: int,
+    read: Callable[[int, int, int, int, int], UInt8Array],
+    mpp: float,
+) -> IntArray:
+    """Return the places with enough tissue, by a mask over the rectangle around all of them.
+
+    `read(x, y, width, height, longest)` gives that rectangle, its longer side `longest` px.
+    """
+    x, y = coords.min(0).tolist()
+    width, height = (coords.max(0) + size - (x, y)).tolist()
+    longest = max(width, height)
+    # Fine enough for a small region, and no finer than the pixels there are.
+    side = min(longest, int(np.clip(longest * mpp / MASK_MPP, 256, MASK_MAX_PX)))
+    mask = tissue_mask(read(x, y, width, height, side), longest * mpp / side)
+    share = tissue_share(mask, coords - (x, y), size, width_l0=width, height_l0=height)
+    return coords[share >= MIN_TISSUE_SHARE]
+
+
+def _fitted(width: int, height: int, longest: int) -> tuple[int, int]:
+    """Return (width, height) scaled so that the longer side is `longest`."""
+    scale = longest / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _resized(rgb: UInt8Array, width: int, height: int) -> UInt8Array:
+    if rgb.shape[:2] == (height, width):
         return rgb
-    picture = Image.fromarray(np.ascontiguousarray(rgb))
-    return np.asarray(
-        picture.resize(
-            (side, side), Image.Resampling.BOX if rgb.shape[0] > side else Image.Resampling.BICUBIC
-        )
-    )
-
-
-def _have_tissue(pixels: UInt8Array, spec: ImageEncoderSpec) -> BoolArray:
-    """Return for each patch whether at least a quarter of it is tissue."""
-    step = max(1, round(MASK_MPP / 2 / spec.mpp))
-    side = spec.patch_px // step
-    cut = side * step
-    means = (
-        pixels[:, :cut, :cut]
-        .reshape(len(pixels), side, step, side, step, 3)
-        .mean(axis=(2, 4), dtype=np.float32)
-        .astype(np.uint8)
-    )
-    shares = [tissue_mask(mean, step * spec.mpp).mean() for mean in means]
-    return np.array(shares) >= MIN_TISSUE_SHARE
+    smaller = rgb.shape[0] > height
+    how = Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC
+    return np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).resize((width, height), how))

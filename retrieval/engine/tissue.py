@@ -77,6 +77,19 @@ def hue_saturation_value(
     )
 
 
+def without_tint(rgb: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Return the picture with its glass made grey, where the brightest tenth looks like glass.
+
+    Lamp and camera tint the glass, which then has saturation of its own. Pale tissue that
+    fills the picture is more colourful than any glass and is left as it is.
+    """
+    darkest = rgb.min(-1)
+    glass = np.median(rgb[darkest >= np.quantile(darkest, 0.9)], axis=0)
+    if glass.min() < 170 or glass.max() - glass.min() > 22:
+        return rgb
+    return np.minimum(rgb * (glass.max() / glass), 255)
+
+
 def pen_marks(
     hue: npt.NDArray[np.float32],
     saturation: npt.NDArray[np.float32],
@@ -122,14 +135,26 @@ def tissue_mask(
     settings = settings or TissueSettings()
     # JPEG noise on glass has saturation of its own; a small blur takes it out.
     smooth = ndimage.gaussian_filter(rgb.astype(np.float32), sigma=(1, 1, 0))
-    hue, saturation, value = hue_saturation_value(np.clip(smooth + 0.5, 0, 255).astype(np.uint8))
+    grey_glass = np.clip(without_tint(smooth) + 0.5, 0, 255).astype(np.uint8)
+    hue, saturation, value = hue_saturation_value(grey_glass)
     ink = pen_marks(hue, saturation, value)
     threshold = float(np.clip(otsu(saturation[~ink]), settings.floor, settings.ceiling))
     mask = (saturation > threshold) & ~ink
     mask = ndimage.binary_closing(np.pad(mask, 2, mode="edge"), iterations=2)[2:-2, 2:-2] & ~ink
     mask = _keep_large(mask, settings.smallest_object_um2 / mpp**2)
-    filled = mask | ~_keep_large(~mask, settings.largest_hole_um2 / mpp**2)
-    return filled & ~ink
+    return (mask | _small_holes(mask, settings.largest_hole_um2 / mpp**2)) & ~ink
+
+
+def _small_holes(mask: BoolArray, largest_px: float) -> BoolArray:
+    """Return the enclosed gaps of at most this many pixels; what touches the edge is no hole."""
+    labels, count = ndimage.label(~mask)
+    if not count:
+        return np.zeros_like(mask)
+    small = np.bincount(labels.ravel()) <= largest_px
+    edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    small[edge] = False
+    small[0] = False
+    return small[labels]
 
 
 def _keep_large(mask: BoolArray, smallest_px: float) -> BoolArray:

@@ -77,7 +77,7 @@ def index_enqueue(index: SlideIndex) -> None:
 
 
 @transaction.atomic
-def index_retry(*, index: SlideIndex, user: Any, **origin: Any) -> None:
+def index_retry(*, index: SlideIndex, user: Any) -> None:
     """Index again what failed or was left out. Raises Conflict when there is nothing to retry."""
     require(user, "retry_work", index.department_id)
     if not work.requeue(SlideIndex, index.pk, from_states=[State.FAILED, State.SKIPPED]):
@@ -87,9 +87,9 @@ def index_retry(*, index: SlideIndex, user: Any, **origin: Any) -> None:
         user=user,
         action=Action.UPDATE,
         department_id=index.department_id,
+        patient_id=index.slide_image.slide.case.patient_id,
         target=index,
         detail={"act": "retry"},
-        **origin,
     )
 
 

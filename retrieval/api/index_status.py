@@ -1,0 +1,76 @@
+"""API v1 of the state of indexing."""
+
+import django_filters
+from django.db.models import QuerySet
+from rest_framework import mixins, serializers, viewsets
+
+from cases.api.audited import UUID_PATTERN
+from cases.models import ApiToken
+from retrieval import selectors_indexing
+from retrieval.models import SlideIndex
+
+
+class IndexStatusSerializer(serializers.ModelSerializer):
+    """One slide image's index: its state, how far it is, and why it is not there."""
+
+    department = serializers.CharField(source="department.code", read_only=True)
+    model = serializers.CharField(source="model.name", read_only=True)
+    progress_percent = serializers.IntegerField(read_only=True)
+    changed_at = serializers.DateTimeField(read_only=True)
+
+    class Meta:
+        model = SlideIndex
+        fields = (
+            "id",
+            "slide_image",
+            "department",
+            "model",
+            "state",
+            "reason_code",
+            "reason",
+            "attempts",
+            "progress_step",
+            "progress_done",
+            "progress_total",
+            "progress_percent",
+            "patch_count",
+            "timings",
+            "enqueued_at",
+            "started_at",
+            "finished_at",
+            "created_at",
+            "changed_at",
+        )
+        read_only_fields = fields
+
+
+class IndexStatusFilters(django_filters.FilterSet):
+    """`?state=failed&department=…&slide_image=…&accession_number=…`."""
+
+    state = django_filters.MultipleChoiceFilter(choices=SlideIndex.State.choices)
+    department = django_filters.CharFilter(field_name="department__code")
+    slide_image = django_filters.UUIDFilter(field_name="slide_image_id")
+    accession_number = django_filters.CharFilter(
+        field_name="slide_image__slide__case__accession_number"
+    )
+    changed_since = django_filters.IsoDateTimeFilter(field_name="changed_at", lookup_expr="gte")
+
+    class Meta:
+        model = SlideIndex
+        fields: tuple[str, ...] = ()
+
+
+class IndexStatusViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, viewsets.GenericViewSet):
+    """The state of indexing of the slide images that the caller may see."""
+
+    read_scope = ApiToken.Scope.INDEX_READ
+    serializer_class = IndexStatusSerializer
+    filterset_class = IndexStatusFilters
+    ordering_fields = ("created_at", "changed_at", "state")
+    ordering = ("-changed_at", "pk")
+    lookup_value_regex = UUID_PATTERN
+
+    def get_queryset(self) -> QuerySet[SlideIndex]:
+        return selectors_indexing.slide_indexes(user=self.request.user).select_related(
+            "department", "model"
+        )

@@ -1,0 +1,51 @@
+"""Reads of the state of indexing."""
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, QuerySet
+from django.db.models.functions import Greatest
+
+from retrieval.models import EmbeddingModel, SlideIndex
+
+
+def slide_indexes(*, user: Any) -> QuerySet[SlideIndex]:
+    """Return the index rows that the user may see, of the active model, with `changed_at`.
+
+    State changes are single UPDATEs, which leave `updated_at` as it was.
+    """
+    return (
+        SlideIndex.objects.visible_to(user)
+        .filter(model__is_active=True, model__modality=EmbeddingModel.Modality.IMAGE)
+        .annotate(changed_at=Greatest("created_at", "enqueued_at", "started_at", "finished_at"))
+    )
+
+
+def slide_indexes_for_list(
+    *, user: Any, states: Iterable[str] = (), department: int | None = None
+) -> QuerySet[SlideIndex]:
+    """Return index rows with what the list shows, the last changed first."""
+    rows = slide_indexes(user=user)
+    if states:
+        rows = rows.filter(state__in=states)
+    if department is not None:
+        rows = rows.filter(department=department)
+    return rows.select_related("department", "slide_image__slide__case").order_by(
+        "-changed_at", "pk"
+    )
+
+
+def slide_index_counts(*, user: Any, department: int | None = None) -> dict[str, int]:
+    """Return how many visible rows are in each state."""
+    rows = slide_indexes(user=user)
+    if department is not None:
+        rows = rows.filter(department=department)
+    found = dict(rows.order_by().values_list("state").annotate(Count("pk")))
+    return {state: found.get(state, 0) for state in SlideIndex.State.values}
+
+
+def slide_indexes_of(*, user: Any, slide_image_ids: Iterable[UUID]) -> dict[UUID, SlideIndex]:
+    """Return the visible index rows of these slide images, by slide image: one query."""
+    rows = slide_indexes(user=user).filter(slide_image_id__in=list(slide_image_ids))
+    return {row.slide_image_id: row for row in rows}
