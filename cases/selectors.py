@@ -1,5 +1,6 @@
 """Reads for the pages: always for a user, always through `visible_to`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -81,6 +82,16 @@ def slide_images_for_work_list(user: Any, filters: CaseFilters) -> QuerySet[Slid
             Q(slide__specimen__organ=filters.organ) | Q(slide__specimen__isnull=True)
         )
     return images
+
+
+def slide_images_chosen(
+    user: Any, slide_images: Iterable[SlideImage], cases: Iterable[Case]
+) -> QuerySet[SlideImage]:
+    """Return these slide images and all of these cases, as far as the user sees them."""
+    return SlideImage.objects.visible_to(user).filter(
+        Q(pk__in=[image.pk for image in slide_images])
+        | Q(slide__case__in=[case.pk for case in cases])
+    )
 
 
 def slide_images_of_case(user: Any, case: Case) -> QuerySet[SlideImage]:

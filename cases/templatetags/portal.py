@@ -1,5 +1,6 @@
 """Small pieces that pages of both apps show."""
 
+from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
@@ -7,7 +8,7 @@ from django import template
 from django.utils import timezone
 
 from cases import selectors
-from cases.models import Report
+from cases.models import Report, Slide, SlideImage
 
 register = template.Library()
 
@@ -48,6 +49,12 @@ def report_badge(status: str) -> str:
 def report_label(status: str) -> str:
     """Return a report status as people read it."""
     return str(Report.Status(status).label) if status in Report.Status.values else ""
+
+
+@register.filter
+def scans(slides: Iterable[Slide]) -> list[SlideImage]:
+    """Return the scans of glass slides, as prefetched."""
+    return [image for slide in slides for image in slide.images.all()]
 
 
 @register.filter

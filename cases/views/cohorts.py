@@ -16,7 +16,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from cases import permissions, selectors
 from cases.errors import DomainError
-from cases.models import Cohort, Department, SlideImage
+from cases.models import Case, Cohort, Department, SlideImage
 from cases.services import cohorts as service
 from cases.views.work_list import WorkListForm
 
@@ -50,14 +50,16 @@ class CohortForm(forms.Form):
 
 
 class EntriesForm(forms.Form):
-    """The slides that are to enter a cohort, and why."""
+    """The slides, or the cases with all their slides, that are to enter a cohort, and why."""
 
     slide_image = forms.ModelMultipleChoiceField(SlideImage.objects.none(), required=False)
+    case = forms.ModelMultipleChoiceField(Case.objects.none(), required=False)
     note = forms.CharField(max_length=300, required=False)
 
     def __init__(self, *args, user, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.fields["slide_image"].queryset = SlideImage.objects.visible_to(user)
+        self.fields["case"].queryset = Case.objects.visible_to(user)
 
 
 class ShareForm(forms.Form):
@@ -130,7 +132,9 @@ def cohort_add(request: HttpRequest, pk: UUID) -> HttpResponse:
     if not form.is_valid():
         messages.error(request, _("One of these slides is not there any more. Choose again."))
         return _back(request, found)
-    chosen = form.cleaned_data["slide_image"]
+    chosen = selectors.slide_images_chosen(
+        request.user, form.cleaned_data["slide_image"], form.cleaned_data["case"]
+    )
     if request.POST.get("all_filtered"):
         filters = WorkListForm(request.POST, user=request.user)
         if not filters.is_valid():

@@ -30,11 +30,11 @@ document.addEventListener("click", (event) => {
 });
 
 // A thumbnail that cannot be read leaves a calm placeholder instead of a broken picture.
+const showMissing = (image) => image.classList.add("is-missing");
 document.addEventListener(
   "error",
-  (event) => {
-    if (event.target instanceof HTMLImageElement && event.target.classList.contains("thumbnail"))
-      event.target.classList.add("is-missing");
-  },
+  (event) => event.target.matches?.("img.thumbnail") && showMissing(event.target),
   true,
 );
+for (const image of document.querySelectorAll("img.thumbnail"))
+  if (image.complete && image.currentSrc && !image.naturalWidth) showMissing(image); // failed before

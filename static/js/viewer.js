@@ -11,6 +11,12 @@ const slide = {
   height: Number(shell.dataset.height),
 };
 
+// OpenSeadragon writes a style element of its own unless it finds one, and the CSP forbids it.
+// What it would say stands in viewer.css; this one is of no namespace that a browser styles by.
+const mark = document.createElementNS("urn:pathsearch", "style");
+mark.setAttribute("data-openseadragon-mobile-css", "");
+document.head.append(mark);
+
 const viewer = OpenSeadragon({
   element: stage,
   tileSources: shell.dataset.dzi,
