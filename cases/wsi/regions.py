@@ -219,13 +219,13 @@ class RegionReader:
 def _inside(
     start: float, length: float, out: int, size: int
 ) -> tuple[int, int, float, float] | None:
-    """Return which output pixels have their centre on the slide, and their level-0 span.
+    """Return which output pixels touch the slide, and their level-0 span.
 
-    The span may reach over the border by half an output pixel.
+    The span may reach over the border by less than one output pixel.
     """
     scale = length / out
-    first = max(0, math.ceil(-start / scale - 0.5))
-    last = min(out, math.ceil((size - start) / scale - 0.5))
+    first = max(0, math.floor(-start / scale + 1e-6))
+    last = min(out, math.ceil((size - start) / scale - 1e-6))
     if first >= last:
         return None
     return first, last, start + first * scale, start + last * scale
