@@ -16,4 +16,5 @@ def portal(request: HttpRequest) -> dict[str, Any]:
         "may_upload": bool(permissions.departments_with(user, "upload")),
         "may_search": bool(permissions.departments_with(user, "search")),
         "may_curate": bool(permissions.departments_with(user, "curate_cohort")),
+        "may_administer": permissions.may_administer(user),
     }

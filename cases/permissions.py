@@ -89,3 +89,8 @@ def is_system_administrator(user: Any) -> bool:
     if user.is_superuser:
         return True
     return user.memberships.filter(role=Role.SYSTEM_ADMINISTRATOR).exists()
+
+
+def may_administer(user: Any) -> bool:
+    """Return whether the administration opens: to who runs the site or a department."""
+    return bool(departments_with(user, "manage_members")) or is_system_administrator(user)

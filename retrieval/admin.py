@@ -1,1 +1,53 @@
-"""admin of retrieval."""
+"""The administration of embedding models and, to look at, the state of indexing."""
+
+from django.contrib import admin, messages
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+
+from cases import permissions
+from cases.admin_access import ClinicalAdmin, RoleAdmin
+from cases.models import Patient
+from cases.services.audit import Action, access_event_record
+from retrieval.models import EmbeddingModel, SlideIndex
+from retrieval.services.models import model_activate
+
+
+@admin.register(EmbeddingModel)
+class EmbeddingModelAdmin(RoleAdmin):
+    """Recipes, which never change; one of each modality is what searches use."""
+
+    actions = ["activate"]
+
+    list_display = ["name", "modality", "encoder", "aggregator", "dimension", "is_active"]
+    list_filter = ["modality", "is_active"]
+    exclude = ["centre"]
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return permissions.is_system_administrator(request.user)
+
+    @admin.action(description="Use the chosen model for searches")
+    def activate(self, request: HttpRequest, queryset: QuerySet) -> None:
+        models = list(queryset)
+        if len(models) != 1:
+            messages.error(request, "Choose one model.")
+            return
+        model_activate(model=models[0])
+        access_event_record(
+            user=request.user,
+            action=Action.CHANGE,
+            target=models[0],
+            detail={"activated": models[0].name},
+        )
+        messages.success(request, f"Searches use {models[0].name} from now on.")
+
+
+@admin.register(SlideIndex)
+class SlideIndexAdmin(ClinicalAdmin):
+    """The state of indexing; a failed one is tried again on the page of the tasks."""
+
+    list_display = ["slide_image", "model", "state", "attempts", "reason_code", "created_at"]
+    list_filter = ["state", "model"]
+    list_select_related = ["slide_image__slide__case__patient", "model"]
+
+    def patient_of(self, obj: SlideIndex) -> Patient:
+        return obj.slide_image.slide.case.patient
