@@ -8,7 +8,7 @@ from uuid import UUID
 from django.contrib.postgres.search import SearchHeadline
 from django.contrib.postgres.search import SearchQuery as FullTextQuery
 from django.db.models import Case as Choose
-from django.db.models import Prefetch, QuerySet, Value, When
+from django.db.models import Prefetch, QuerySet, TextField, Value, When
 from django.db.models.functions import Concat, Left
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
@@ -269,6 +269,7 @@ def _excerpts(reports: list[Report], text: str) -> dict[UUID, SafeString]:
                     "comment",
                     Value(" "),
                     "gross_description",
+                    output_field=TextField(),
                 ),
                 EXCERPT_CHARACTERS,
             ),

@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
+from cases.models import SlideImage
 from retrieval.models import SearchQuery
 from retrieval.selectors import ResultHit, Results
 
@@ -76,15 +77,20 @@ def slide_crop(pk, box: tuple[int, int, int, int], size: int = PAIR_PX) -> Crop:
     )
 
 
+def whole_slide(slide_image: SlideImage) -> Crop:
+    """Return the thumbnail of a slide."""
+    pk = slide_image.pk
+    return Crop(reverse("slide_thumbnail", args=[pk]), reverse("slide", args=[pk]))
+
+
 def query_crop(query: SearchQuery) -> Crop | None:
     """Return the tissue that was asked by: the slide's thumbnail, its region, the picture."""
     if query.region:
         region = query.region
         box = (region["x_l0"], region["y_l0"], region["width_l0"], region["height_l0"])
         return slide_crop(query.slide_image_id, box, QUERY_PX)
-    if query.slide_image_id:
-        pk = query.slide_image_id
-        return Crop(reverse("slide_thumbnail", args=[pk]), reverse("slide", args=[pk]))
+    if query.slide_image:
+        return whole_slide(query.slide_image)
     if query.image_jpeg:
         return Crop(f"{reverse('search_image', args=[query.pk])}?size={QUERY_PX}", "")
     return None

@@ -1,5 +1,6 @@
 """Asking and reading answers: the form, the result, the history, feedback."""
 
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
@@ -7,6 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from cases.errors import DomainError
@@ -14,12 +16,12 @@ from cases.models import Cohort, SlideImage
 from cases.permissions import departments_with
 from retrieval import selectors
 from retrieval.filters import SearchFilters
-from retrieval.models import Feedback, SearchHit
+from retrieval.models import Feedback, SearchHit, SearchQuery
 from retrieval.services.feedback import feedback_give
 from retrieval.services.looks import search_shown_record
 from retrieval.services.query_images import query_image_crop
 from retrieval.services.search import search_run
-from retrieval.views.crops import query_crop, with_pairs
+from retrieval.views.crops import QUERY_PX, query_crop, slide_crop, whole_slide, with_pairs
 from retrieval.views.search_forms import FeedbackForm, ImageCropForm, SearchForm
 
 PAGE_SIZE = 25
@@ -78,12 +80,34 @@ def _asked(request: HttpRequest, form: SearchForm) -> HttpResponse:
 
 
 def _form_page(
-    request: HttpRequest, form: SearchForm, slide_image=None, repeat=None, *, status: int = 200
+    request: HttpRequest,
+    form: SearchForm,
+    slide_image: SlideImage | None = None,
+    repeat: SearchQuery | None = None,
+    *,
+    status: int = 200,
 ) -> HttpResponse:
-    context = {"form": form, "slide_image": slide_image, "repeat": repeat}
     if repeat is not None:
-        context["query_crop"] = query_crop(repeat)
-    return render(request, "search/search.html", context, status=status)
+        tissue = _tissue_of(repeat)
+    elif slide_image is not None:
+        box = form.box_as_sent()
+        tissue = {
+            "crop": slide_crop(slide_image.pk, box, QUERY_PX) if box else whole_slide(slide_image),
+            "tissue_image": slide_image,
+            "is_region": box is not None,
+        }
+    else:
+        tissue = {}
+    return render(request, "search/search.html", {"form": form, **tissue}, status=status)
+
+
+def _tissue_of(query: SearchQuery) -> dict[str, Any]:
+    return {
+        "crop": query_crop(query),
+        "tissue_image": query.slide_image,
+        "is_region": bool(query.region),
+        "image_mpp": query.image_mpp,
+    }
 
 
 @login_required
@@ -103,7 +127,7 @@ def search_results(request: HttpRequest, pk: UUID) -> HttpResponse:
         "query": query,
         "results": results,
         "hits": with_pairs(results),
-        "query_crop": query_crop(query),
+        **_tissue_of(query),
         "filters": selectors.filters_shown(request.user, query),
         "models": selectors.models_shown(query),
         "form": SearchForm(facets=facets, initial=SearchForm.initial_of(query)),
@@ -140,7 +164,8 @@ def search_feedback(request: HttpRequest, pk: UUID) -> HttpResponse:
     )
     kept = feedback_give(user=request.user, hit=hit, verdict=form.cleaned_data["verdict"])
     if not request.htmx:
-        return redirect(f"{query_url(query)}#slide-{hit.slide_image_id}")
+        answer = reverse("search_results", args=[query.pk])
+        return redirect(f"{answer}#slide-{hit.slide_image_id}")
     context = {
         "query": query,
         "hit_pk": hit.pk,
@@ -165,11 +190,6 @@ def search_image(request: HttpRequest, pk: UUID) -> HttpResponse:
     return HttpResponse(
         jpeg, content_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"}
     )
-
-
-def query_url(query) -> str:
-    """Return the address of a question's answer."""
-    return redirect("search_results", pk=query.pk).url
 
 
 def _require_search(request: HttpRequest) -> None:

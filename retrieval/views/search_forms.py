@@ -122,6 +122,16 @@ class SearchForm(forms.Form):
             return None
         return Region(*(self.cleaned_data[name] for name in ("x", "y", "width", "height")))
 
+    def box_as_sent(self) -> tuple[int, int, int, int] | None:
+        """Return the box that the form was opened with, also where the form is not valid."""
+        try:
+            x, y, width, height = (
+                int(self[name].value()) for name in ("x", "y", "width", "height")
+            )
+        except (TypeError, ValueError):
+            return None
+        return (x, y, width, height) if width > 0 and height > 0 else None
+
     @property
     def filter_fields(self) -> list[forms.BoundField]:
         """Return the fields that narrow the search, in the order of the page."""
