@@ -146,7 +146,9 @@ def _examine(folder: Path, lease: work.Lease) -> Delivery:
     finally:
         pool.shutdown(wait=False)
     # An archive that only this disk is too small for is no bomb: it may be tried again later.
-    if room < Limits().max_unpacked_bytes and any(r.code == ZIP_BOMB for r in delivery.refused):
+    codes = {refused.code for refused in delivery.refused}
+    is_short = room < Limits().max_unpacked_bytes and ZIP_BOMB in codes
+    if is_short or InsufficientStorage.code in codes:
         raise InsufficientStorage
     return delivery
 
