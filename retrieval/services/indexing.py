@@ -7,6 +7,7 @@ lease runs out. The rules of leases are in cases.services.work.
 import logging
 import threading
 import time
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Self
 from uuid import UUID
@@ -85,12 +86,26 @@ def index_retry(*, index: SlideIndex, user: Any) -> None:
     index_enqueue(index)
     access_event_record(
         user=user,
-        action=Action.UPDATE,
+        action=Action.CHANGE,
         department_id=index.department_id,
         patient_id=index.slide_image.slide.case.patient_id,
         target=index,
         detail={"act": "retry"},
     )
+
+
+def reindex(*, states: Iterable[str], department_code: str = "") -> int:
+    """Queue slide images of these states again by the active model; return how many."""
+    rows = SlideIndex.objects.filter(model=active_model(Modality.IMAGE), state__in=list(states))
+    if department_code:
+        rows = rows.filter(department__code=department_code)
+    count = 0
+    for index in rows.order_by("created_at"):
+        with transaction.atomic():
+            if work.requeue(SlideIndex, index.pk, from_states=[index.state]):
+                index_enqueue(index)
+                count += 1
+    return count
 
 
 def index_run(pk: UUID | str) -> str | None:
