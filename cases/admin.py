@@ -184,7 +184,8 @@ class ApiTokenAdmin(RoleAdmin):
         if is_site_admin(request):
             return rows
         own = administered(request)
-        beyond = rows.exclude(departments__in=own).values("pk")
+        others = models.Department.objects.exclude(pk__in=own)
+        beyond = models.ApiToken.objects.filter(departments__in=others).values("pk")
         return rows.filter(departments__in=own).exclude(pk__in=beyond).distinct()
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:

@@ -210,8 +210,9 @@ def _distinct(rows: QuerySet, field: str) -> list[str]:
 
 
 def _order_by(order: str) -> list[Any]:
-    name = order.removeprefix("-")
-    fields = CASE_ORDERS.get(name, CASE_ORDERS["received"])
+    if order.removeprefix("-") not in CASE_ORDERS:
+        order = "-received"
+    fields = CASE_ORDERS[order.removeprefix("-")]
     if order.startswith("-"):
         return [F(field).desc(nulls_last=True) for field in fields]
     return [F(field).asc(nulls_last=True) for field in fields]
