@@ -199,6 +199,8 @@ class CohortEntryViewSet(ListModelMixin, viewsets.GenericViewSet):
         data.is_valid(raise_exception=True)
         wanted = set(data.validated_data["slide_images"])
         cohort = get_cohort(request.user, cohort_pk)
+        # Asked for before the slides are looked up, as for `share`.
+        permissions.require(request.user, "curate_cohort", cohort.department_id)
         images = SlideImage.objects.visible_to(request.user).filter(pk__in=wanted)
         if len(images) < len(wanted):
             raise UnknownSlideImage
