@@ -64,10 +64,12 @@ class Header:
 
 
 def read_uids(path: Path) -> tuple[str, str]:
-    """Return series and SOP instance UID, as far as even a cut header tells; else empty."""
+    """Return series and SOP instance UID, empty when the header is cut before they are sure."""
     try:
         with path.open("rb") as file:
             dataset = read_partial(file, stop_when=lambda tag, vr, length: tag > SERIES_UID)
+            if file.tell() >= path.stat().st_size:
+                return "", ""  # the last value may be the beginning of one
         return (
             clean_text(dataset.get("SeriesInstanceUID"), 64),
             clean_text(dataset.get("SOPInstanceUID"), 64),

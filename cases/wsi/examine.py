@@ -113,6 +113,7 @@ class Examination:
                 self._guarded(f"header:{_key(file)}", file, partial(self._sort_in, file))
             else:
                 vendors.append(file)
+        self._attach_nameless()
         for uid, members in self._series.items():
             self._examine_dicom(uid, members)
         self._examine_vendors(vendors)
@@ -181,6 +182,20 @@ class Examination:
         self._series[series_uid].append(file)
         if sop_uid:
             self._series_of_instance[sop_uid].add(series_uid)
+
+    def _attach_nameless(self) -> None:
+        """Count a DICOM file whose header is cut before its UIDs to the series around it.
+
+        Alone it would be refused, and its series taken in without what may be its finest level.
+        """
+        for file in self._series.pop("", []):
+            folder = file.rpartition("/")[0]
+            around = {
+                uid
+                for uid, members in self._series.items()
+                if uid and any(member.rpartition("/")[0] == folder for member in members)
+            }
+            self._series[around.pop() if len(around) == 1 else ""].append(file)
 
     def _examine_dicom(self, uid: str, files: list[str]) -> None:
         """Examine the files of one series together; those that name none, one by one."""
@@ -302,6 +317,7 @@ def main() -> None:
             out.write(json.dumps(event) + "\n")
             out.flush()
 
+        report({"tick": True})
         limits = Limits.from_json(orders["limits"])
         Examination(Path(orders["folder"]), limits, report, orders["skip"]).run()
         report({"end": True})

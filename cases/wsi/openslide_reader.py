@@ -47,7 +47,7 @@ class OpenSlideReader(RegionReader):
         except openslide.OpenSlideUnsupportedFormatError as error:
             raise NotASlideError from error
         except openslide.OpenSlideError as error:
-            raise CorruptError(f"The file cannot be opened: {_reason(error)}") from error
+            raise CorruptError(f"The file cannot be opened: {_reason(error)}.") from error
         self.properties: Mapping[str, str] = dict(self._slide.properties)
         self.vendor = self.properties.get(openslide.PROPERTY_NAME_VENDOR, "")
         self._set_levels(list(self._slide.level_dimensions), list(self._slide.level_downsamples))
@@ -65,7 +65,7 @@ class OpenSlideReader(RegionReader):
             image = self._slide.read_region(place, level, (width, height))
         except openslide.OpenSlideError as error:
             raise CorruptError(
-                f"Image data of the file cannot be decoded: {_reason(error)}"
+                f"Image data of the file cannot be decoded: {_reason(error)}."
             ) from error
         return _on_white(image)
 
@@ -155,4 +155,4 @@ def _on_white(image: Image.Image) -> Rgb:
 def _reason(error: Exception) -> str:
     """Return OpenSlide's reason in one line without paths of this machine."""
     text = str(error).splitlines()[0] if str(error) else "no reason given"
-    return " ".join(word for word in text.split() if "/" not in word)[:200]
+    return " ".join(word for word in text.split() if "/" not in word)[:200].rstrip(".")

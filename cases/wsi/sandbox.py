@@ -31,6 +31,9 @@ from cases.wsi.errors import (
 
 CHILD = (sys.executable, "-m", "cases.wsi.examine")
 ROOT = Path(__file__).resolve().parents[2]
+STARTUP_SECONDS = 60.0
+"""Extra patience before the first sign of life: a busy machine imports slowly."""
+
 MAX_EVENT_BYTES = 64 * 2**20
 MAX_DEATHS_BETWEEN_ITEMS = 2
 _MEMORY_WORDS = (b"MemoryError", b"Cannot allocate", b"failed to allocate", b"bad_alloc")
@@ -101,8 +104,8 @@ def examine_in_child(
 
     Raises
     ------
-    ParseCrashError
-        When children die while at no file at all, which is a fault of the installation.
+    ParseCrashError, ParseTimeoutError, ParseMemoryError
+        When children end while at no file at all, which is a fault of the installation.
     """
     limits = limits or Limits()
     findings = _Findings()
@@ -168,7 +171,7 @@ def _run_child(
 def _read_events(events: Any, findings: _Findings, timeout_seconds: float) -> bool:
     """Take in events until the child closes its end; return False when it fell silent."""
     rest = b""
-    deadline = time.monotonic() + timeout_seconds
+    deadline = time.monotonic() + timeout_seconds + STARTUP_SECONDS
     while True:
         remaining = deadline - time.monotonic()
         if remaining <= 0 or not select.select([events], [], [], remaining)[0]:

@@ -19,7 +19,7 @@ from cases.wsi.errors import (
 )
 from cases.wsi.openslide_reader import OpenSlideReader
 from cases.wsi.reader import open_vendor_file
-from cases.wsi.tiff import is_cut, is_tiff
+from cases.wsi.tiff import inspect, is_tiff
 from cases.wsi.values import clean_text, iso_time, sha256_of_file, sha256_of_set
 
 _SCANNER_PROPERTIES = (
@@ -59,17 +59,15 @@ def examine_vendor_file(
         raise UnsupportedImageError(
             "Hamamatsu VMS and VMU slides of several files are not supported. Send NDPI."
         )
-    if path.stat().st_size > 0 and is_tiff(path) and is_cut(path):
-        raise TruncatedError
+    if is_tiff(path):
+        facts = inspect(path)
+        _require_plausible(facts.width, facts.height, limits)
+        if facts.is_cut:
+            raise TruncatedError
     reader = _open(path)
     try:
         width, height = reader.width_l0, reader.height_l0
-        if (
-            min(width, height) < 1
-            or max(width, height) > limits.max_side
-            or width * height > limits.max_pixels
-        ):
-            raise AbsurdDimensionsError(f"The image claims {width} x {height} pixels.")
+        _require_plausible(width, height, limits)
         reader.require_decodable()
         files = accompanying_files(folder, file)
         hashes = [sha256_of_file(folder / part, tick) for part in files]
@@ -97,6 +95,12 @@ def examine_vendor_file(
         )
     finally:
         reader.close()
+
+
+def _require_plausible(width: int, height: int, limits: Limits) -> None:
+    """Raise for a size that no slide has. A size of 0 is not known."""
+    if max(width, height) > limits.max_side or width * height > limits.max_pixels:
+        raise AbsurdDimensionsError(f"The image claims {width} x {height} pixels.")
 
 
 def accompanying_files(folder: Path, file: str) -> tuple[str, ...]:
