@@ -102,6 +102,7 @@ def slides_ensure(
                 user=users[f"{slide.department.code}-technician"],
                 department=departments[slide.department.code],
                 folder=folder.parent,
+                source=SlideUpload.Source.DEMO,
                 is_synthetic=True,
                 **_form(slide),
             )

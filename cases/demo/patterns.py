@@ -72,10 +72,10 @@ def fat(canvas: Canvas, region: np.ndarray, *, cell_um: float = 75) -> None:
 def alveoli(canvas: Canvas, region: np.ndarray, *, septum_um: float = 7) -> None:
     """Normal lung: air spaces between thin septa with capillaries, some macrophages."""
     rng = canvas.rng
-    border, own, other = cells(rng, canvas.shape, canvas.samples(135), wobble=0.10)
+    border, own, other = cells(rng, canvas.shape, canvas.samples(115), wobble=0.10)
     # Alveoli open into a common duct: some pairs of neighbours have no wall between them.
     pair = np.minimum(own, other) * 7919 + np.maximum(own, other)
-    open_wall = (pair * 2654435761 % 1000) < 260
+    open_wall = (pair * 2654435761 % 1000) < 200
     width = septum_um * (1 + 0.3 * canvas.noise(120))
     wall = (border * canvas.um < width) & ~open_wall & region
     canvas.fill(region, e=0.0)
@@ -199,7 +199,7 @@ def nests(
     """Solid islands of tumour cells, with keratin pearls at their centres. Returns their mask."""
     rng = canvas.rng
     field = canvas.noise(size_um) + 0.25 * canvas.noise(size_um / 4)
-    inside = (field > np.quantile(field[region], 1 - share) if region.any() else region) & region
+    inside = region & (field > (np.quantile(field[region], 1 - share) if region.any() else 0))
     inside = ndimage.binary_opening(inside, iterations=2)
     deep = inside_distance(inside) * canvas.um
     canvas.fill(inside, e=cytoplasm[0], h=cytoplasm[1])

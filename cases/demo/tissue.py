@@ -16,21 +16,35 @@ from cases.demo.fields import blobs
 from cases.demo.stain import SCANNERS, Scanner, developed
 
 
-def _zone(canvas: Canvas, share: float, cell_um: float = 900) -> np.ndarray:
-    """Return a mask of about `share` of the tissue, in a few large coherent parts."""
+def _zone(
+    canvas: Canvas, share: float, cell_um: float = 900, within: np.ndarray | None = None
+) -> np.ndarray:
+    """Return about `share` of the tissue (or of a mask), in a few large coherent parts."""
+    whole = canvas.tissue if within is None else within
     field = canvas.noise(cell_um)
-    if not canvas.tissue.any():
-        return canvas.tissue
-    return canvas.tissue & (field > np.quantile(field[canvas.tissue], 1 - share))
+    if not whole.any():
+        return whole
+    return whole & (field > np.quantile(field[whole], 1 - share))
+
+
+def _component(canvas: Canvas, tumour: np.ndarray, chance: float, most: float) -> np.ndarray:
+    """Return the part of the tumour that grows otherwise, in some tumours: often none."""
+    if canvas.rng.random() >= chance:
+        return np.zeros_like(tumour)
+    return _zone(canvas, canvas.rng.uniform(0.15, most), 600, within=tumour)
 
 
 def _lung_adenocarcinoma(canvas: Canvas) -> None:
     tumour = _zone(canvas, canvas.rng.uniform(0.6, 0.85))
     patterns.alveoli(canvas, canvas.tissue & ~tumour, septum_um=14)
     patterns.stroma(canvas, tumour, density=0.85)
-    inside = patterns.glands(
+    solid = _component(canvas, tumour, 0.5, 0.5)
+    inside = patterns.nests(
+        canvas, solid, nuc.ACINAR, size_um=110, share=0.6, spacing_um=11.5, cytoplasm=(0.34, 0.22)
+    )
+    inside = inside | patterns.glands(
         canvas,
-        tumour,
+        tumour & ~solid,
         nuc.ACINAR,
         spacing_um=canvas.rng.uniform(105, 125),
         radius_um=(27, 48),
@@ -55,10 +69,10 @@ def _lung_squamous(canvas: Canvas) -> None:
         size_um=canvas.rng.uniform(130, 190),
         share=canvas.rng.uniform(0.42, 0.54),
         spacing_um=12.5,
-        pearls=0.95,
+        pearls=canvas.rng.uniform(0.2, 1.0),
         body=nuc.SQUAMOUS_BODY,
     )
-    patterns.necrosis(canvas, inside & (canvas.noise(500) > 1.5))
+    patterns.necrosis(canvas, inside & (canvas.noise(500) > canvas.rng.uniform(0.9, 1.7)))
     patterns.inflammation(canvas, tumour & ~inside, share=0.35)
 
 
@@ -92,13 +106,16 @@ def _colon_adenocarcinoma(canvas: Canvas) -> None:
     muscular = rest & (canvas.noise(600) > 0)
     patterns.stroma(canvas, canvas.tissue & ~muscular, density=0.7)
     patterns.muscle(canvas, muscular)
+    mucinous = _component(canvas, tumour, 0.4, 0.35)
+    patterns.mucin(canvas, mucinous, nuc.PENCIL)
+    tumour = tumour & ~mucinous
     inside = patterns.glands(
         canvas,
         tumour,
         nuc.PENCIL,
-        spacing_um=canvas.rng.uniform(165, 200),
-        radius_um=(60, 110),
-        wall_um=34,
+        spacing_um=canvas.rng.uniform(145, 195),
+        radius_um=(48, 92),
+        wall_um=30,
         roughness=0.14,
         layers=1.35,
         cribriform=0.35,
@@ -114,7 +131,20 @@ def _colon_mucinous(canvas: Canvas) -> None:
     rest = canvas.tissue & ~tumour
     patterns.muscle(canvas, rest)
     patterns.vessels(canvas, rest)
-    patterns.mucin(canvas, tumour, nuc.MUCINOUS, clusters=canvas.rng.uniform(0.5, 0.8))
+    glandular = _component(canvas, tumour, 0.4, 0.3)
+    patterns.stroma(canvas, glandular, density=0.7)
+    patterns.glands(
+        canvas,
+        glandular,
+        nuc.MUCINOUS,
+        spacing_um=150,
+        radius_um=(40, 80),
+        wall_um=26,
+        roughness=0.15,
+        layers=1.2,
+    )
+    lakes = tumour & ~glandular
+    patterns.mucin(canvas, lakes, nuc.MUCINOUS, clusters=canvas.rng.uniform(0.5, 0.8))
 
 
 def _lymphoma(canvas: Canvas) -> None:
@@ -129,9 +159,20 @@ def _breast_ductal(canvas: Canvas) -> None:
     tumour = _zone(canvas, canvas.rng.uniform(0.6, 0.82))
     patterns.fat(canvas, canvas.tissue & ~tumour, cell_um=82)
     patterns.stroma(canvas, tumour, density=1.0, spindle_um=24)
-    inside = patterns.nests(
+    tubular = _component(canvas, tumour, 0.4, 0.4)
+    inside = patterns.glands(
         canvas,
-        tumour,
+        tubular,
+        nuc.DUCTAL,
+        spacing_um=85,
+        radius_um=(18, 34),
+        wall_um=14,
+        roughness=0.12,
+        crowding_um=9.5,
+    )
+    inside = inside | patterns.nests(
+        canvas,
+        tumour & ~tubular,
         nuc.DUCTAL,
         size_um=canvas.rng.uniform(48, 66),
         share=canvas.rng.uniform(0.34, 0.46),

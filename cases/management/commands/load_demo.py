@@ -14,6 +14,7 @@ from cases.demo.people import NameTaken, logins_file, password_ensure, people_en
 from cases.demo.plan import PlannedSlide, planned_slides
 from cases.demo.tissue import DIAGNOSES
 from cases.models import SlideUpload
+from cases.services.processing import upload_process
 
 DEFAULT_SLIDES = 64
 # Two of these commands at once would paint everything twice.
@@ -117,10 +118,7 @@ class Command(BaseCommand):
 
     def _uploaded(self, upload: SlideUpload) -> None:
         if self._process_now:
-            # The module imports decoders; only this option needs it here.
-            from cases.tasks import process_upload_task
-
-            process_upload_task(str(upload.pk))
+            upload_process(upload.pk)
 
     def _wait(self, slides: list[PlannedSlide]) -> None:
         """Wait until the workers took the uploads in; gives up when nothing moves."""
