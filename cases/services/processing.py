@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 CHECKSUM_MISMATCH = "checksum_mismatch"
 NOTHING_FOUND = "nothing_found"
-ZIP_BOMB = "zip_bomb"
 
 
 def upload_process(upload_id: UUID | str) -> None:
@@ -125,7 +124,7 @@ def _sha256(file: Path, tick: Callable[[], None]) -> str:
 def _examine(folder: Path, lease: work.Lease) -> Delivery:
     """Return what the folder holds, renewing the lease while the child process works."""
     room = max(0, store.free_bytes() - settings.DISK_RESERVE_BYTES)
-    limits = Limits(max_unpacked_bytes=min(Limits().max_unpacked_bytes, room))
+    limits = Limits(room_bytes=room)
     # The thread only waits for the child: heartbeats stay on this thread's connection.
     pool = ThreadPoolExecutor(1, thread_name_prefix="examine")
     try:
@@ -145,10 +144,8 @@ def _examine(folder: Path, lease: work.Lease) -> Delivery:
                 continue
     finally:
         pool.shutdown(wait=False)
-    # An archive that only this disk is too small for is no bomb: it may be tried again later.
-    codes = {refused.code for refused in delivery.refused}
-    is_short = room < Limits().max_unpacked_bytes and ZIP_BOMB in codes
-    if is_short or InsufficientStorage.code in codes:
+    # The file is not to blame: the whole delivery is tried again, and its bytes are kept.
+    if any(refused.code == InsufficientStorage.code for refused in delivery.refused):
         raise InsufficientStorage
     return delivery
 

@@ -172,6 +172,8 @@ def _plan(
         raise ZipBombError
     if declared > RATIO_FLOOR_BYTES and declared / packed > limits.max_zip_ratio:
         raise ZipBombError
+    if used_bytes + declared > limits.room_bytes:
+        raise NoDiskSpaceError
     entries: list[Entry] = []
     nested: list[tuple[str, NestedArchiveError]] = []
     seen: set[str] = set()

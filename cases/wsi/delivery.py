@@ -153,6 +153,8 @@ class Limits(_Plain):
     ----------
     max_unpacked_bytes, max_files
         Of all archives of the delivery together; `max_files` also counts plain files.
+    room_bytes
+        What the disk has for unpacking now: more is `no_disk_space`, not a bomb.
     max_zip_ratio
         Unpacked over packed size of one archive. Slides are compressed images already, so
         an honest archive stays near 1; uncompressed label images may reach some tens.
@@ -164,6 +166,7 @@ class Limits(_Plain):
 
     max_unpacked_bytes: int = 200 * 2**30
     max_files: int = 20_000
+    room_bytes: int = 2**62
     max_zip_ratio: float = 100.0
     max_side: int = 2_000_000
     max_pixels: int = 400_000_000_000

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from datetime import timedelta
 from pathlib import Path
 
@@ -219,9 +220,30 @@ def test_no_room_while_processing_is_named_and_tried_again(upload, settings):
     assert SlideImage.objects.count() == 2
 
 
-def test_abandoned_uploads_are_cancelled_and_swept(
-    department, technician, data_dir, monkeypatch
+def test_an_archive_that_the_disk_has_no_room_for_is_kept(
+    department, technician, tmp_path, settings, data_dir, monkeypatch
 ):
+    write_tiff_slide(tmp_path / "a.tiff")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "a.tiff", "a.tiff")
+    upload = uploads.upload_local_folder(
+        user=technician,
+        department=department,
+        folder=tmp_path / "a.zip",
+        accession_number="1",
+        mrn="1",
+    )
+    with monkeypatch.context() as short:
+        short.setattr("cases.services.store.free_bytes", lambda: 1000)
+        processing.upload_process(upload.pk)
+    upload.refresh_from_db()
+    assert (upload.state, upload.reason_code) == ("queued", "no_disk_space")
+    assert not upload.items.exists()
+    processing.upload_process(upload.pk)
+    assert SlideImage.objects.count() == 1
+
+
+def test_abandoned_uploads_are_cancelled_and_swept(department, technician, data_dir, monkeypatch):
     old = uploads.upload_create(user=technician, department=department, files=[("a", 5)])
     fresh = uploads.upload_create(user=technician, department=department, files=[("b", 5)])
     for upload in (old, fresh):
