@@ -295,6 +295,7 @@ class SlideImageAdmin(ClinicalAdmin):
 
 @admin.register(models.Cohort)
 class CohortAdmin(ClinicalAdmin):
+    exclude = ["shared_with"]  # a partner need not know of the other partners
     list_display = ["name", "department", "created_by", "created_at"]
     search_fields = ["name"]
 

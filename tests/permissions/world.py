@@ -16,6 +16,7 @@ from PIL import Image
 
 from cases import models
 from cases.permissions import Role
+from cases.services.audit import access_event_record
 from cases.services.tokens import token_create
 from cases.wsi.delivery import FoundSlide
 from retrieval.models import EmbeddingModel, SearchHit, SearchQuery, SlideEmbedding, SlideIndex
@@ -132,7 +133,9 @@ class World:
 def make_world() -> World:
     """Build the cast and one object of each kind in each place."""
     world = World()
-    home, away, partner = (DepartmentFactory(code=code) for code in ("home", "away", "partner"))
+    home, away, partner = (
+        DepartmentFactory(code=code, name=f"Name-of-{code}") for code in ("home", "away", "partner")
+    )
     _cast(world, home, away, partner)
     embedding_model = EmbeddingModel.objects.create(
         name="tiny",
@@ -151,6 +154,7 @@ def make_world() -> World:
         image = _clinical(world, place, department)
         _index(world, place, image, embedding_model)
         _cohort(world, place, department, image)
+        _account(world, place, department)
         _upload(world, place, department)
         world.ids.setdefault("accession", {})[place] = f"S26-{place}"
     models.Cohort.objects.get(name="Cohort-shared").shared_with.add(partner)
@@ -218,7 +222,8 @@ def _clinical(world: World, place: str, department: Any) -> models.SlideImage:
     slide = SlideFactory(
         case=case, specimen=specimen, block=block, label=f"Glass-{place}", stain=f"Stain-{place}"
     )
-    world.put("slide", place, slide, slide.label, slide.stain, specimen.organ, str(specimen.pk))
+    world.put("specimen", place, specimen, specimen.organ)
+    world.put("slide", place, slide, slide.label, slide.stain)
     image = give_pixels(SlideImageFactory.build(slide=slide, department=department))
     world.put("slide_image", place, image)
     report = ReportFactory(
@@ -258,6 +263,19 @@ def _index(world: World, place: str, image: models.SlideImage, model: EmbeddingM
     )
     world.put("index", place, index, index.reason)
     _embed(image, model, 0.1 * (*PLACES, *BESIDE).index(place))
+
+
+def _account(world: World, place: str, department: Any) -> None:
+    """Put what the administration shows of a department's people."""
+    user = make_member(department, Role.TECHNICIAN, username=f"account-{place}")
+    world.ids.setdefault("user", {})[place] = user.pk
+    world.ids.setdefault("membership", {})[place] = user.memberships.get().pk
+    token, _key = token_create(
+        user=user, name=f"Token-{place}", scopes=["cases:read"], departments=[department]
+    )
+    world.ids.setdefault("api_token", {})[place] = token.pk
+    event = access_event_record(user=user, action="view", department_id=department.pk)
+    world.ids.setdefault("access_event", {})[place] = event.pk
 
 
 def _cohort(world: World, place: str, department: Any, image: models.SlideImage) -> None:
