@@ -5,6 +5,7 @@ lease runs out. The rules of leases are in cases.services.work.
 """
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterable
@@ -45,6 +46,8 @@ TASK = "retrieval.tasks.index_slide_task"
 CLUSTER = "indexing"
 State = SlideIndex.State
 FINISHED_STATES = [State.INDEXED, State.SKIPPED, State.FAILED]
+# Two keep a CPU's encoder fed; a GPU takes what the cores can decode.
+DECODE_THREADS = max(2, min(16, os.cpu_count() or 2))
 # Seconds between two writes of the progress: a page asks every two.
 PROGRESS_SECONDS = 1.0
 
@@ -152,6 +155,7 @@ def _embed(index: SlideIndex, heartbeat: "Heartbeat") -> EmbeddedSlide:
             token_count=model.token_count,
             progress=heartbeat.tell,
             batch=settings.ENCODER_BATCH,
+            decode_threads=DECODE_THREADS,
         )
     finally:
         reader.close()

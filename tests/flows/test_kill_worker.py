@@ -11,12 +11,13 @@ from urllib.parse import quote
 import numpy as np
 import psycopg
 import pytest
-import tifffile
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 from django_q.models import OrmQ
 
+from cases.demo.pyramid import pyramid
+from cases.demo.tiff import write_tiff
 from cases.demo.tissue import paint_tissue
 from retrieval.models import SlideEmbedding, SlideIndex
 from retrieval.services.features import features_read
@@ -96,7 +97,7 @@ def index():
     )
     file = settings.DATA_DIR / slide_image.path
     file.parent.mkdir(parents=True, exist_ok=True)
-    tifffile.imwrite(file, tissue, tile=(256, 256), photometric="rgb", compression="zlib")
+    write_tiff(file, pyramid(tissue), 0.5, description="tissue", model="none")
     return index_ensure(slide_image=slide_image)
 
 
