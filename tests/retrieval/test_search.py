@@ -26,6 +26,7 @@ from tests.factories import (
     make_slide_image,
 )
 from tests.retrieval.vectors import axis, between, embed, embed_report, make_model
+from tests.synthetic_slide import write_tiff_slide
 
 pytestmark = pytest.mark.django_db
 
@@ -444,3 +445,31 @@ def test_an_empty_picture_and_a_coarse_one_are_named(anna, image_model, encoded)
     with pytest.raises(QueryRefused) as error:
         search_run(anna, image=picture(), image_mpp=8.0)
     assert error.value.code == "image_too_coarse"
+
+
+def test_search_by_a_region_reads_its_patches_and_keeps_the_clipped_box(
+    anna, lung, image_model, encoded, settings, tmp_path
+):
+    settings.DATA_DIR = tmp_path
+    rng = np.random.default_rng(0)
+    pixels = np.full((1000, 1400, 3), 245, np.uint8)  # glass, with tissue on the left
+    pixels[:, :700] = (225, 150, 185)
+    pixels[:, :700][rng.random((1000, 700)) < 0.3] = (110, 60, 140)
+    write_tiff_slide(tmp_path / "slide.tiff", rgb=pixels)
+    asked = make_slide_image(lung, path="slide.tiff", width_l0=1400, height_l0=1000, mpp=0.5)
+    near, _far = slides(lung, image_model, axis(0), axis(1))
+
+    query = search_run(anna, slide_image=asked, region=Region(-100, 100, 600, 500))
+    assert query.region == {"x_l0": 0, "y_l0": 100, "width_l0": 500, "height_l0": 500}
+    assert encoded == [4]
+    assert query.hits.get(rank=1).slide_image == near
+    place = query.hits.get(rank=1).pairs[0]["query"]
+    assert 0 <= place["x_l0"] <= 500 - 224
+    assert 100 <= place["y_l0"] <= 600 - 224
+
+    small = search_run(anna, slide_image=asked, region=Region(300, 300, 60, 60))
+    assert encoded == [4, 1]
+    assert "one patch" in small.notices[0]
+    with pytest.raises(QueryRefused) as error:
+        search_run(anna, slide_image=asked, region=Region(1000, 100, 300, 300))
+    assert error.value.code == "region_no_tissue"
