@@ -7,6 +7,7 @@ web process needs no torch and a forked worker must import it after the fork.
 import hashlib
 import importlib
 import importlib.util
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,6 +217,9 @@ def checked_weights(spec: EncoderSpec) -> Path:
 
 def _load(spec: EncoderSpec, device: str, threads: int) -> Any:
     weights = checked_weights(spec)
+    # Read by OpenMP when torch is imported. Its threads would otherwise spin while they wait
+    # for each other: beside other busy processes that made a query twelve times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     module, _, function = spec.builder.partition(":")
     try:
         build = getattr(importlib.import_module(module), function)

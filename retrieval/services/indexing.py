@@ -46,6 +46,7 @@ TASK = "retrieval.tasks.index_slide_task"
 CLUSTER = "indexing"
 State = SlideIndex.State
 FINISHED_STATES = [State.INDEXED, State.SKIPPED, State.FAILED]
+INDEXING_NICENESS = 10
 # Two keep a CPU's encoder fed; a GPU takes what the cores can decode.
 DECODE_THREADS = max(2, min(16, os.cpu_count() or 2))
 # Seconds between two writes of the progress: a page asks every two.
@@ -164,6 +165,8 @@ def _embed(index: SlideIndex, heartbeat: "Heartbeat") -> EmbeddedSlide:
 @lru_cache(maxsize=1)
 def _encoder(name: str) -> ImageEncoder:
     # Loaded here, in the forked worker, at its first slide: torch must not be in the parent.
+    # Indexing may take every core for hours; the pages of the same machine go first.
+    os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), INDEXING_NICENESS))
     return load_image_encoder(name, settings.ENCODER_DEVICE, settings.ENCODER_THREADS)
 
 
