@@ -78,6 +78,8 @@ def _process(lease: work.Lease) -> None:
         pass
     store.remove(store.work_folder(upload.pk))
     store.remove(store.spool_folder(upload.pk))
+    # Last, and outside the state: a picture that fails is made when somebody asks for it.
+    thumbnails.thumbnails_of_upload(upload)
 
 
 def _lay_out(upload: SlideUpload, folder: Path, tick: Callable[[], None]) -> None:
@@ -170,14 +172,13 @@ def _take_all(upload: SlideUpload, delivery: Delivery, folder: Path, lease: work
 
         tick()
         try:
-            item = intake.intake_take(
+            intake.intake_take(
                 found=found,
                 upload=upload,
                 folder=folder,
                 label=labels[found.key],
                 still_mine=tick,
             )
-            thumbnails.thumbnail_ensure(item)
         except (LeaseLost, InsufficientStorage):
             raise
         except Exception as error:

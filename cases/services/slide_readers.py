@@ -118,7 +118,8 @@ _cache = ReaderCache(settings.OPEN_SLIDES_MAX)
 def slide_reader(slide_image: SlideImage) -> Iterator[SlideReader]:
     """Lend the open reader of a slide image. Raises SlideUnreadable with the named reason."""
     path = settings.DATA_DIR / slide_image.path
-    key = (slide_image.pk, slide_image.path, slide_image.mpp)
+    # A series that gained instances has another hash, and must be opened anew.
+    key = (slide_image.pk, slide_image.path, slide_image.mpp, slide_image.content_sha256)
     try:
         with _cache.reader(key, lambda: open_slide(path, mpp=slide_image.mpp)) as reader:
             yield reader

@@ -3,22 +3,22 @@
 import logging
 
 from cases.errors import DomainError
-from cases.models import SlideImage, UploadItem
+from cases.models import SlideImage, SlideUpload, UploadItem
 from cases.services import pixels, store
 
 log = logging.getLogger(__name__)
 
 
-def thumbnail_ensure(item: UploadItem) -> None:
-    """Make the thumbnail of an accepted item where it is missing; a failure stops nothing."""
-    if item.state == UploadItem.State.ACCEPTED and item.slide_image is not None:
+def thumbnails_of_upload(upload: SlideUpload) -> None:
+    """Make the thumbnails of the slides that an upload brought, or brought more of."""
+    accepted = upload.items.filter(state=UploadItem.State.ACCEPTED, slide_image__isnull=False)
+    for item in accepted.select_related("slide_image"):
         thumbnail_make(item.slide_image)
 
 
 def thumbnail_make(slide_image: SlideImage) -> bool:
-    """Make the thumbnail unless it is there; returns whether there is one now."""
-    if store.thumbnail_file(slide_image.pk).exists():
-        return True
+    """Make the thumbnail, also in place of an older one; returns whether there is one now."""
+    store.thumbnail_file(slide_image.pk).unlink(missing_ok=True)
     try:
         pixels.thumbnail_jpeg(slide_image)
     except (DomainError, OSError) as error:

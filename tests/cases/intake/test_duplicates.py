@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cases.models import SlideImage, SlideInstance
-from cases.services.store import image_path
+from cases.services.store import image_path, thumbnail_file
 from cases.signals import slide_image_ready
 from cases.wsi.reader import open_slide
 from tests.cases.intake.conftest import only_item, stored
@@ -83,6 +83,7 @@ def test_a_series_grows_by_later_instances(deliver, tmp_path, data_dir):
         image = first.slide_image
         assert (image.width_l0, image.level_count) == (512, 2)
         assert image.mpp == pytest.approx(1.0)
+        smaller = thumbnail_file(image.pk).read_bytes()
         later = deliver(part(whole, tmp_path / "2", "level-0.dcm", "level-2.dcm", "label.dcm"))
     finally:
         slide_image_ready.disconnect(hear)
@@ -92,6 +93,7 @@ def test_a_series_grows_by_later_instances(deliver, tmp_path, data_dir):
     assert (image.width_l0, image.height_l0, image.level_count) == (1024, 768, 3)
     assert image.mpp == pytest.approx(0.5)
     assert image.has_label_image
+    assert thumbnail_file(image.pk).read_bytes() != smaller
     assert seen == [(image.pk, 512), (image.pk, 1024)]
     names = stored(data_dir / "slides", str(image.pk))
     assert names == set(SlideInstance.objects.values_list("file_name", flat=True))
