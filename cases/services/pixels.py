@@ -79,7 +79,9 @@ def thumbnail_jpeg(slide_image: SlideImage) -> bytes:
         jpeg = _jpeg(reader.thumbnail(THUMBNAIL_PX))
     file.parent.mkdir(parents=True, exist_ok=True)
     # Two processes can make it at once: each writes its own file and puts it there whole.
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
+    with tempfile.NamedTemporaryFile(
+        dir=file.parent, prefix=f"{slide_image.pk}.", suffix=".part", delete=False
+    ) as part:
         part.write(jpeg)
     os.replace(part.name, file)  # noqa: PTH105
     return jpeg

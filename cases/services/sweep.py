@@ -92,7 +92,7 @@ def _old_entries(folder: Path) -> Iterable[tuple[Path, str, bool]]:
         except (ValueError, FileNotFoundError):
             continue  # not ours to judge, or gone meanwhile
         if old:
-            yield path, name, suffix.startswith("partial")
+            yield path, name, suffix.startswith("partial") or suffix.endswith(".part")
 
 
 def _batches(entries: Iterable[tuple[Path, str, bool]]) -> Iterable[list[tuple[Path, str, bool]]]:
