@@ -2,13 +2,12 @@
 
 from django.urls import include, path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView
 
-from pathsearch_site.api_views import DocsView, UnknownRouteView
+from pathsearch_site.api_views import DocsView, SchemaView, UnknownRouteView
 
 urlpatterns = [
     path("v1/", RedirectView.as_view(pattern_name="api_docs"), name="api_root"),
-    path("v1/schema/", SpectacularAPIView.as_view(), name="api_schema"),
+    path("v1/schema/", SchemaView.as_view(), name="api_schema"),
     path("v1/docs/", DocsView.as_view(url_name="api_schema"), name="api_docs"),
     path("v1/", include("cases.api.urls")),
     path("v1/", include("retrieval.api.urls")),

@@ -4,8 +4,9 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
+from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.utils import extend_schema
-from drf_spectacular.views import SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.exceptions import NotFound
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -13,6 +14,25 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from pathsearch_site.exception_handler import problem_document
+
+
+class _SchemaMadeOnce(SchemaGenerator):
+    """The schema is the same for everybody and takes a second to make: once a process."""
+
+    _made: dict[str, Any] | None = None
+
+    def get_schema(self, request: Any = None, public: bool = False) -> dict[str, Any]:
+        if not public:
+            return super().get_schema(request, public)
+        if _SchemaMadeOnce._made is None:
+            _SchemaMadeOnce._made = super().get_schema(None, public)
+        return _SchemaMadeOnce._made
+
+
+class SchemaView(SpectacularAPIView):
+    """The OpenAPI schema, open to all: it tells of the product, not of the site's data."""
+
+    generator_class = _SchemaMadeOnce
 
 
 class DocsView(SpectacularSwaggerSplitView):

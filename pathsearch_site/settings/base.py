@@ -336,6 +336,11 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "UploadStateEnum": "cases.models.SlideUpload.State",
+        "UploadItemStateEnum": "cases.models.UploadItem.State",
+        "IndexStateEnum": "retrieval.models.SlideIndex.State",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "cases.api.schema.add_problem_responses",

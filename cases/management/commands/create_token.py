@@ -17,7 +17,9 @@ class Command(BaseCommand):
     help = "Make an API token and print its key. The key is not kept and cannot be shown again."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("username", help="Whose rights the token has; a user of its own is best")
+        parser.add_argument(
+            "username", help="Whose rights the token has; a user of its own is best"
+        )
         parser.add_argument("--name", required=True, help="What the token is for: 'LIS interface'")
         parser.add_argument(
             "--scope",
