@@ -20,3 +20,14 @@ def search_shown_record(
         subjects=patients,
         detail={"hits": hits},
     )
+
+
+def search_history_record(*, user: Any, queries: Iterable[SearchQuery]) -> None:
+    """Record a look at one's own questions: one event per patient whose slide was asked by."""
+    cases = [query.slide_image.slide.case for query in queries if query.slide_image]
+    access_events_listed(
+        user=user,
+        object_type=SearchQuery._meta.model_name,
+        subjects=[(case.patient_id, case.department_id) for case in cases],
+        detail={"list": True},
+    )

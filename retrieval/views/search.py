@@ -18,7 +18,7 @@ from retrieval import selectors
 from retrieval.filters import SearchFilters
 from retrieval.models import Feedback, SearchHit, SearchQuery
 from retrieval.services.feedback import feedback_give
-from retrieval.services.looks import search_shown_record
+from retrieval.services.looks import search_history_record, search_shown_record
 from retrieval.services.query_images import query_image_crop
 from retrieval.services.search import search_run
 from retrieval.views.crops import QUERY_PX, query_crop, slide_crop, whole_slide, with_pairs
@@ -145,10 +145,10 @@ def search_results(request: HttpRequest, pk: UUID) -> HttpResponse:
 def searches(request: HttpRequest) -> HttpResponse:
     """List the user's own questions."""
     _require_search(request)
-    page = Paginator(selectors.searches_of(request.user), PAGE_SIZE)
-    return render(
-        request, "search/searches.html", {"page_obj": page.get_page(request.GET.get("page"))}
-    )
+    rows = Paginator(selectors.searches_of(request.user), PAGE_SIZE)
+    page = rows.get_page(request.GET.get("page"))
+    search_history_record(user=request.user, queries=page.object_list)
+    return render(request, "search/searches.html", {"page_obj": page})
 
 
 @login_required

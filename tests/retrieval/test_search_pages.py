@@ -8,7 +8,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 from PIL import Image
 
-from cases.models import ApiToken, Cohort
+from cases.models import AccessEvent, ApiToken, Cohort
 from cases.permissions import Role
 from cases.services.tokens import token_create
 from retrieval.models import Feedback, SearchQuery
@@ -150,6 +150,15 @@ def test_history_lists_own_questions_by_page(anna, client, lung):
     assert "words 0" not in first
     assert "words 0" in second
     assert "somebody" not in first + second
+
+
+def test_a_look_at_the_history_is_recorded_per_patient(anna, client, lung):
+    slide_image = asked_slide(lung)
+    for _ in range(2):
+        search_run(anna, slide_image=slide_image)
+    client.get(reverse("searches"))
+    event = AccessEvent.objects.get(action=AccessEvent.Action.VIEW)
+    assert (event.user, event.patient_id) == (anna, slide_image.slide.case.patient_id)
 
 
 def test_feedback_is_given_changed_and_taken_back(anna, client):
