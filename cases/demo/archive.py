@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 
 from cases.demo.plan import PlannedSlide, case_data, report_versions
-from cases.demo.slides import write_slide
+from cases.demo.slides import end_with_parent, write_slide
 from cases.models import (
     Case,
     Cohort,
@@ -141,7 +141,7 @@ def _painted(slides: list[PlannedSlide], jobs: int) -> Iterator[tuple[PlannedSli
         return
     # Spawned, not forked: the parent holds database connections.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent) as pool:
         ahead: list[tuple[PlannedSlide, Future[Path]]] = []
         waiting = iter(slides)
         try:

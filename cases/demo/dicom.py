@@ -220,7 +220,7 @@ def _pixels(d: Dataset, level: Level, mpp: float, tile: tuple[int, int] | None =
 
 def _shared_groups(image_type: list[str], mpp: float) -> Dataset:
     shared, measures, frame, path = Dataset(), Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing = [f"{mpp / 1000:.12g}"] * 2
+    measures.PixelSpacing = [f"{mpp / 1000:.10g}"] * 2
     measures.SliceThickness = "0.004"
     measures.SpacingBetweenSlices = "0.004"
     shared.PixelMeasuresSequence = _sequence(measures)

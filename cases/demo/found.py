@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 from PIL import Image
 
 from cases.demo.archive import Note, Users, is_uploaded, workshop
@@ -23,6 +24,7 @@ from cases.demo.pyramid import pyramid
 from cases.demo.tiff import write_tiff
 from cases.models import Department, SlideUpload
 from cases.services.cases import case_upsert
+from cases.services.matching import known
 from cases.services.reports import report_save
 from cases.services.uploads import upload_local_folder
 
@@ -58,17 +60,33 @@ def sources_in(folder: Path) -> list[FoundSource]:
     """Return the slides in a folder and its subfolders, in order."""
     found = []
     for directory in [folder, *sorted(f for f in folder.rglob("*") if f.is_dir())]:
+        # The place in the folder tells two files of one name apart.
+        place = f"{folder.name}/{directory.relative_to(folder)}"
         files = sorted(f for f in directory.iterdir() if f.is_file())
         if any(f.suffix.lower() == ".dcm" for f in files):
-            found.append(FoundSource(_key(directory.name), directory))
-        found += [FoundSource(_key(f.stem), f) for f in files if f.suffix.lower() in _SUFFIXES]
+            found.append(FoundSource(_key(f"{place}-dicom"), directory))
+        found += [
+            FoundSource(_key(f"{place}/{f.name}"), f)
+            for f in files
+            if f.suffix.lower() in _SUFFIXES
+        ]
     return found
 
 
 def found_ensure(folders: list[Path], users: Users, *, note: Note) -> list[SlideUpload]:
     """Upload what the folders hold and was not uploaded before; returns the new uploads."""
-    uploads = []
+    uploads: list[SlideUpload] = []
     home = Department.objects.get(code="northside")
+    try:
+        _ensure(folders, home, users, note, uploads)
+    finally:
+        shutil.rmtree(workshop(), ignore_errors=True)
+    return uploads
+
+
+def _ensure(
+    folders: list[Path], home: Department, users: Users, note: Note, uploads: list[SlideUpload]
+) -> None:
     for folder in folders:
         if (folder / PATCH_INDEX).is_file():
             uploads += _patch_slides_ensure(folder, users, note)
@@ -77,33 +95,43 @@ def found_ensure(folders: list[Path], users: Users, *, note: Note) -> list[Slide
                 continue
             uploads.append(_upload_source(source, home, users["northside-technician"]))
             note(f"{source.key}: from {source.path.name}")
-    return uploads
 
 
-def _key(name: str) -> str:
-    return "real-" + (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "slide")
+def _key(place: str) -> str:
+    return "real-" + re.sub(r"[^a-z0-9]+", "-", place.lower()).strip("-")[-55:].strip("-")
 
 
 def _upload_source(source: FoundSource, home: Department, user: Any) -> SlideUpload:
-    """Upload a real slide. The form gives an accession of the archive's own, no patient's."""
+    """Upload a real slide; where it names no patient, it gets numbers of the archive's own."""
     staged = workshop() / source.key / source.key
+    shutil.rmtree(staged.parent, ignore_errors=True)
     staged.mkdir(parents=True)
+    files = sorted(source.path.glob("*.dcm")) if source.path.is_dir() else [source.path]
+    for file in files:
+        _link_or_copy(file, staged / file.name)
+    upload = upload_local_folder(
+        user=user,
+        department=home,
+        folder=staged.parent,
+        source=SlideUpload.Source.DEMO,
+        **_form(source, files[0]),
+    )
+    shutil.rmtree(staged.parent)
+    return upload
+
+
+def _form(source: FoundSource, first: Path) -> dict[str, str]:
+    """Return what the form says: nothing that a DICOM header says itself."""
+    number = source.key.upper()
+    form = {"accession_number": number, "mrn": number}
+    if not source.path.is_dir():
+        return form
     try:
-        files = sorted(source.path.glob("*.dcm")) if source.path.is_dir() else [source.path]
-        for file in files:
-            _link_or_copy(file, staged / file.name)
-        number = source.key.upper()[:60]
-        return upload_local_folder(
-            user=user,
-            department=home,
-            folder=staged.parent,
-            source=SlideUpload.Source.DEMO,
-            accession_number=number,
-            mrn=number,
-            stain="H&E",
-        )
-    finally:
-        shutil.rmtree(workshop() / source.key, ignore_errors=True)
+        header = pydicom.dcmread(first, specific_tags=["PatientID", "AccessionNumber"])
+    except (OSError, pydicom.errors.InvalidDicomError):
+        return form  # the intake names what is wrong with it
+    said = {"accession_number": header.get("AccessionNumber"), "mrn": header.get("PatientID")}
+    return {name: value for name, value in form.items() if not known(said[name])}
 
 
 def _link_or_copy(file: Path, target: Path) -> None:
@@ -165,29 +193,29 @@ def _upload_mosaic(
     department: Department, key: str, mosaic: np.ndarray, users: Users
 ) -> SlideUpload:
     target = workshop() / key / key
+    shutil.rmtree(target.parent, ignore_errors=True)
     target.mkdir(parents=True)
-    try:
-        write_tiff(
-            target / f"{key}.tiff",
-            pyramid(mosaic),
-            None,
-            description="Made from LC25000 patches",
-            model="LC25000",
-        )
-        return upload_local_folder(
-            user=users[f"{department.code}-technician"],
-            department=department,
-            folder=target.parent,
-            source=SlideUpload.Source.DEMO,
-            accession_number=key.upper(),
-            mrn=key.upper(),
-            organ="Lung",
-            stain="H&E",
-            slide_label="A1-1",
-            mpp=NOMINAL_MPP,
-        )
-    finally:
-        shutil.rmtree(workshop() / key, ignore_errors=True)
+    write_tiff(
+        target / f"{key}.tiff",
+        pyramid(mosaic),
+        None,
+        description="Made from LC25000 patches",
+        model="LC25000",
+    )
+    upload = upload_local_folder(
+        user=users[f"{department.code}-technician"],
+        department=department,
+        folder=target.parent,
+        source=SlideUpload.Source.DEMO,
+        accession_number=key.upper(),
+        mrn=key.upper(),
+        organ="Lung",
+        stain="H&E",
+        slide_label="A1-1",
+        mpp=NOMINAL_MPP,
+    )
+    shutil.rmtree(target.parent)
+    return upload
 
 
 class _Patches:

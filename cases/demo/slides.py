@@ -1,5 +1,8 @@
 """Makes the files of one planned slide. Runs in worker processes: imports no Django."""
 
+import multiprocessing
+import os
+import threading
 from pathlib import Path
 
 from cases.demo.dicom import write_series
@@ -28,3 +31,14 @@ def write_slide(slide: PlannedSlide, folder: Path) -> Path:
             model=scanner.name,
         )
     return target
+
+
+def end_with_parent() -> None:
+    """End this painter when the command is killed: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -14,6 +14,7 @@ from django.core.management import CommandError, call_command
 from PIL import Image
 
 from cases.demo import archive
+from cases.demo.dicom import write_series
 from cases.demo.people import NameTaken, password_ensure, people_ensure
 from cases.demo.plan import planned_slides
 from cases.demo.pyramid import pyramid
@@ -203,6 +204,18 @@ def test_a_folder_of_real_slides_is_taken_too(tmp_path):
     assert sorted(states.values()) == ["accepted", "unmatched"]  # no resolution is guessed
     assert UploadItem.objects.get(state="unmatched").reason_code == "mpp_missing"
     assert not SlideImage.objects.get().is_synthetic
+
+
+def test_a_dicom_folder_keeps_the_patient_of_its_headers(tmp_path):
+    folder = tmp_path / "series"
+    folder.mkdir()
+    planned = planned_slides(1)[0]
+    picture = np.full((600, 700, 3), 200, np.uint8)
+    write_series(folder, pyramid(picture), planned.header())
+    load(f"--from={folder}", slides=0)
+    image = SlideImage.objects.get()
+    assert image.slide.case.accession_number == planned.accession_number
+    assert image.slide.case.patient.mrn == planned.patient.mrn
 
 
 def test_patches_become_slides_of_one_class_and_a_prototype_is_in_one_slide(tmp_path, monkeypatch):
