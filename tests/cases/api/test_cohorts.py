@@ -34,9 +34,7 @@ def add(client, cohort, *images):
 
 
 def share(client, cohort, *codes):
-    return client.put(
-        f"{URL}{cohort['id']}/share/", {"departments": list(codes)}, format="json"
-    )
+    return client.put(f"{URL}{cohort['id']}/share/", {"departments": list(codes)}, format="json")
 
 
 def test_slides_enter_once_and_leave_with_a_reason(site, admin, cohort):

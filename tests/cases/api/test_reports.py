@@ -45,9 +45,7 @@ def test_versions_follow_one_another(site, case, heard):
         post(site.lis, case, "amended", diagnosis_line="Squamous carcinoma").status_code,
     ]
     assert codes == [201, 201, 201]
-    versions = list(
-        case.reports.order_by("version").values_list("version", "status", "is_current")
-    )
+    versions = list(case.reports.order_by("version").values_list("version", "status", "is_current"))
     assert versions == [(1, "preliminary", False), (2, "final", False), (3, "amended", True)]
     assert [pk for pk, _inside in heard] == list(
         case.reports.order_by("version").values_list("pk", flat=True)
@@ -125,7 +123,9 @@ def test_two_writers_at_once_make_two_versions():
     def save(text):
         start.wait()
         try:
-            return report_upsert(user=user, case=case, status="preliminary", comment=text)[0].version
+            return report_upsert(user=user, case=case, status="preliminary", comment=text)[
+                0
+            ].version
         except DomainError as error:
             return error.code
         finally:
