@@ -185,7 +185,7 @@ def children_of_site(host: str, port: int, with_demo: bool) -> list[Child]:
             ],
             environment={"PATHSEARCH_DB_POOL": os.environ.get("PATHSEARCH_DB_POOL", "16")},
         ),
-        Child("encoder", [*MANAGE, "encoder_server"]),
+        Child("encoder", [*MANAGE, "encoder_server", "--preload"]),
         Child("intake", [*MANAGE, "qcluster"]),
         Child("indexing", [*MANAGE, "qcluster"], environment={"Q_CLUSTER_NAME": "indexing"}),
     ]
