@@ -33,5 +33,6 @@ urlpatterns = [
     path("unmatched/<uuid:pk>/", unmatched.unmatched_item, name="unmatched_item"),
     path("login/", session.login, name="login"),
     path("logout/", session.logout, name="logout"),
+    path("password/", session.password, name="password"),
     path("healthz/", health.healthz, name="healthz"),
 ]

@@ -184,7 +184,8 @@ class SearchQueryQuerySet(VisibleQuerySet):
         slide_images = apps.get_model("cases", "SlideImage").objects.visible_to(user)
         slide_is_visible = Q(slide_image__isnull=True) | Q(slide_image__in=slide_images)
         scope_is_visible = Q(scope_department_ids__contained_by=sorted(departments))
-        only_a_slide = Q(text="", slide_image__isnull=False)
+        # Filter values are words too: they can name what the reader may not see.
+        only_a_slide = Q(text="", filters={}, slide_image__isnull=False)
         readable = scope_is_visible | only_a_slide
         # A narrowed token does not read what its owner asked outside of its departments.
         if getattr(user, "token_department_ids", None) is None:

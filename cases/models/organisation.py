@@ -95,6 +95,8 @@ class ApiToken(models.Model):
     departments = models.ManyToManyField(
         Department, blank=True, help_text="Narrow the token to these; none: all of its owner's"
     )
+    # Kept apart from the list: a token whose departments are all gone opens nothing.
+    is_narrowed = models.BooleanField(default=False, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)

@@ -150,7 +150,7 @@ def cohort_remove(
         updated_at=timezone.now(),
     )
     if count:
-        _record(user, Action.CHANGE, cohort, {"removed": removed, "reason": reason})
+        _record(user, Action.CHANGE, cohort, {"removed": removed})
     return count
 
 

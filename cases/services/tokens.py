@@ -31,6 +31,7 @@ def token_create(
 ) -> tuple[ApiToken, str]:
     """Return the token and its key, which is not kept: show it now. Expires after a year."""
     prefix = secrets.token_hex(4)
+    departments = list(departments)
     key = f"ps_{prefix}_{secrets.token_urlsafe(32)}"
     token = ApiToken(
         user=user,
@@ -38,6 +39,7 @@ def token_create(
         prefix=prefix,
         key_sha256=_sha256(key),
         scopes=sorted(set(scopes)),
+        is_narrowed=bool(departments),
         expires_at=expires_at or timezone.now() + timedelta(days=365),
     )
     token.full_clean()
@@ -70,7 +72,7 @@ def token_find(key: str) -> ApiToken | None:
         Q(last_used_at__isnull=True) | Q(last_used_at__lt=now - timedelta(minutes=1))
     ).update(last_used_at=now)
     narrowed = frozenset(token.departments.values_list("pk", flat=True))
-    token.user.token_department_ids = narrowed or None
+    token.user.token_department_ids = narrowed if token.is_narrowed else None
     token.user.token_prefix = token.prefix
     return token
 

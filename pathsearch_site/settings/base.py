@@ -1,6 +1,7 @@
 """Settings that every deployment shares. Environment variables are read through `env`."""
 
 import secrets
+import sys
 from pathlib import Path
 
 import environ
@@ -125,6 +126,8 @@ _pool_size = env.integer(
     0,
     "Most database connections of one web process; 0: no pool (task workers fork, pools do not)",
 )
+if "qcluster" in sys.argv:
+    _pool_size = 0  # its workers are forked and would share the pool's sockets
 _pool = {"pool": {"min_size": 1, "max_size": _pool_size, "timeout": 10}} if _pool_size else {}
 DATABASES = {
     "default": {

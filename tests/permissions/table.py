@@ -75,6 +75,7 @@ PAGES = [
     Row("slide_thumbnail", of="slide_image"),
     Row("slide_region", of="slide_image", query=_REGION),
     Row("slide_label", of="slide_image", roles="PTD", partner="denied"),
+    Row("password"),
     Row("cohorts", lists="cohort"),
     Row("cohort_new", roles="PRD", nobody=403),
     Row(

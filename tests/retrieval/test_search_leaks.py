@@ -214,6 +214,7 @@ def test_words_asked_in_a_wider_scope_are_hidden(anna, asked, lung, models, clie
     for query in (
         search_run(vera, text=WORDS),
         search_run(vera, slide_image=asked, text=WORDS),
+        search_run(vera, slide_image=asked, filters=SearchFilters(stain="Trichrome")),
         search_run(vera, slide_image=images[0]),
     ):
         for route in ("search_results", "search_image", "searches-detail"):

@@ -14,7 +14,7 @@ from cases.services.tokens import token_create
 from retrieval.models import Feedback, SearchQuery
 from retrieval.services.search import search_run
 from tests.factories import DepartmentFactory, ReportFactory, make_member, make_slide_image
-from tests.retrieval.test_search import picture
+from tests.retrieval.test_search_pixels import picture
 from tests.retrieval.vectors import axis, between, embed, embed_report, make_model
 
 pytestmark = pytest.mark.django_db

@@ -90,3 +90,10 @@ def test_a_token_lives_no_longer_than_its_owners_membership(site):
     site.pathologist.is_active = False
     site.pathologist.save()
     assert site.lis.get("/api/v1/cases/").status_code == 401
+
+
+def test_a_narrowed_token_whose_departments_are_gone_opens_nothing(site):
+    CaseFactory(department=site.north)
+    narrow = client_with_token(site.pathologist, departments=[site.south])
+    ApiToken.objects.get(is_narrowed=True).departments.clear()
+    assert narrow.get("/api/v1/cases/").json()["results"] == []
