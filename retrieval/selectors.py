@@ -18,7 +18,7 @@ from retrieval.engine.ranking import Ballot, Vote, VoteLine, vote
 from retrieval.filters import SIGNED, SearchFilters
 from retrieval.models import EmbeddingModel, Feedback, SearchHit, SearchQuery
 
-VOTING_PATIENTS = 10
+VOTING_PATIENTS = 5
 EXCERPT_CHARACTERS = 4000
 # Private-use characters: no report has them, and escaping leaves them alone.
 _MARK_START, _MARK_STOP = "\ue000", "\ue001"
