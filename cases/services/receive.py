@@ -88,6 +88,8 @@ def _require_open(upload_file: UploadFile, user: Any) -> None:
 def _move_offset(upload_file: UploadFile, offset_bytes: int) -> None:
     """Record how much is safely on disk, if the upload still takes data."""
     with transaction.atomic():
+        # Waits for whoever finishes the upload, or makes them see the new offset.
+        SlideUpload.objects.select_for_update(no_key=True).get(pk=upload_file.upload_id)
         moved = UploadFile.objects.filter(
             pk=upload_file.pk, upload__state=SlideUpload.State.RECEIVING
         ).update(offset_bytes=offset_bytes, updated_at=timezone.now())
@@ -120,8 +122,9 @@ def file_replace(*, upload_file: UploadFile, user: Any, read: Read) -> int:
     """Write a whole file at once, from its beginning; returns its size."""
     _require_open(upload_file, user)
     with _locked(upload_file) as descriptor:
-        if upload_file.offset_bytes:
-            _move_offset(upload_file, 0)
+        # Before a byte is touched, whatever this row said when it was read: once the upload
+        # is finished, its file may have a second name in the archive.
+        _move_offset(upload_file, 0)
         end = _write(descriptor, upload_file, read)
         if end != upload_file.size_bytes:
             raise SizeMismatch

@@ -87,9 +87,9 @@ def naming_a_full_disk() -> Iterator[None]:
         raise
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def fsync(path: Path) -> None:
+    """Make the bytes of a file, or the names in a folder, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -153,8 +153,6 @@ def link_or_copy(source: Path, target: Path, tick: Callable[[], None] | None = N
             writer.write(piece)
             if tick is not None:
                 tick()
-        writer.flush()
-        os.fsync(writer.fileno())
 
 
 def layout(found: FoundSlide) -> dict[str, str]:
@@ -195,10 +193,12 @@ def place(
         partial.mkdir(parents=True)
         for file, name in names.items():
             link_or_copy(source / file, partial / name, tick)
+            # What came out of a zip was never flushed; the spool's own files cost nothing here.
+            fsync(partial / name)
         for folder in {(partial / name).parent for name in names.values()} | {partial}:
-            fsync_folder(folder)
+            fsync(folder)
         partial.rename(target)
-        fsync_folder(target.parent)
+        fsync(target.parent)
 
 
 def add(source: Path, target: Path, names: Mapping[str, str]) -> None:
@@ -209,7 +209,8 @@ def add(source: Path, target: Path, names: Mapping[str, str]) -> None:
         partial.mkdir(parents=True)
         for file, name in names.items():
             link_or_copy(source / file, partial / name)
+            fsync(partial / name)
             # Renaming a link over another of the same file does nothing; the folder goes anyway.
             (partial / name).replace(target / name)
-        fsync_folder(target)
+        fsync(target)
     remove(partial)

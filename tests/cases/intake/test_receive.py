@@ -9,6 +9,7 @@ import pytest
 from django.core.exceptions import PermissionDenied
 
 from cases.errors import InsufficientStorage
+from cases.models import UploadFile
 from cases.permissions import Role
 from cases.services import receive, store, uploads
 from tests.factories import make_member
@@ -146,6 +147,15 @@ def test_a_closed_upload_takes_nothing(upload_file, technician):
         append(upload_file, technician, 10, b"")
 
 
+def test_a_late_whole_file_cannot_touch_a_finished_upload(upload_file, technician):
+    late = UploadFile.objects.select_related("upload").get(pk=upload_file.pk)
+    append(upload_file, technician, 0, b"0123456789")
+    uploads.upload_finish(upload=upload_file.upload, user=technician)
+    with pytest.raises(receive.UploadClosed):
+        receive.file_replace(upload_file=late, user=technician, read=io.BytesIO(b"xxxxxxxxxx").read)
+    assert content(upload_file) == b"0123456789"
+
+
 def test_only_who_may_upload_can_send(upload_file, department):
     researcher = make_member(department, Role.RESEARCHER)
     with pytest.raises(PermissionDenied):
@@ -178,3 +188,23 @@ def test_long_and_equal_names_stay_apart():
     assert store.safe_relative_name("A.svs", taken) == "A.svs"
     assert store.safe_relative_name("a.svs", taken) == "again-2/a.svs"
     assert store.safe_relative_name("a.svs", taken) == "again-3/a.svs"
+
+
+@pytest.mark.parametrize("fill", [store.place, store.add])
+def test_a_slides_bytes_are_flushed_before_it_has_its_place(tmp_path, monkeypatch, fill):
+    source, target = tmp_path / "unpacked", tmp_path / "slides" / "one"
+    source.mkdir()
+    (source / "a.dcm").write_bytes(b"a")
+    (source / "b.dcm").write_bytes(b"b")
+    if fill is store.add:
+        target.mkdir(parents=True)
+    flushed = set()
+    real = os.fsync
+
+    def fsync(handle):
+        flushed.add(os.fstat(handle).st_ino)
+        real(handle)
+
+    monkeypatch.setattr(store.os, "fsync", fsync)
+    fill(source, target, {"a.dcm": "1.dcm", "b.dcm": "2.dcm"})
+    assert {file.stat().st_ino for file in target.iterdir()} <= flushed
