@@ -128,6 +128,19 @@ def _slide_place(
     return place
 
 
+def _slides_moved(case: Case, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows; one that moves to another specimen leaves its old block behind."""
+    block_of = dict(case.slides.filter(block__isnull=False).values_list("label", "block__specimen"))
+    return [
+        {**row, "block": None}
+        if row.get("specimen")
+        and "block" not in row
+        and block_of.get(row["label"], row["specimen"].pk) != row["specimen"].pk
+        else row
+        for row in rows
+    ]
+
+
 def _slides_upsert(
     case: Case, rows: list[dict[str, Any]], specimens: dict[str, Specimen]
 ) -> list[str]:
@@ -141,7 +154,7 @@ def _slides_upsert(
         for place in [_slide_place(row, specimens, blocks)]
     ]
     _slides, changed = _parts_upsert(
-        Slide, {"case": case}, placed, (*_SLIDE_FIELDS, "specimen", "block")
+        Slide, {"case": case}, _slides_moved(case, placed), (*_SLIDE_FIELDS, "specimen", "block")
     )
     return changed
 

@@ -62,6 +62,20 @@ def test_a_case_comes_with_its_patient_and_parts(site):
     assert slide["block"] == next(b["id"] for b in specimen["blocks"] if b["label"] == "A1")
 
 
+def test_a_slide_that_moves_to_another_specimen_leaves_its_block(site):
+    put(site.lis)
+    move = {"label": "A1-1", "specimen": "B"}
+    message = {"patient": {"mrn": "4711"}, "specimens": [{"label": "B"}], "slides": [move]}
+    slide = next(row for row in put(site.lis, message).json()["slides"] if row["label"] == "A1-1")
+    assert slide["specimen"] == str(Specimen.objects.get(label="B").pk)
+    assert slide["block"] is None
+    put(site.lis)
+    stay = {"label": "A1-1", "specimen": "A"}
+    message = {"patient": {"mrn": "4711"}, "slides": [stay]}
+    slide = next(row for row in put(site.lis, message).json()["slides"] if row["label"] == "A1-1")
+    assert slide["block"] == str(Block.objects.get(label="A1").pk)
+
+
 def test_the_same_message_twice_changes_nothing(site):
     first = put(site.lis)
     second = put(site.lis)
