@@ -186,6 +186,14 @@ shell.addEventListener("click", (event) => {
   if (button.dataset.power) zoomToPower(Number(button.dataset.power));
   else acts[button.dataset.act]?.();
   viewer.viewport.applyConstraints();
+  // A button that was pressed by mouse gives the keys back to the slide; one by key keeps its place.
+  if (event.detail && button.closest(".viewer-tools")) takeKeys();
+});
+
+// The keys work on the focused slide only, so that no letter acts on what is typed elsewhere.
+const takeKeys = () => viewer.canvas.focus({ preventScroll: true });
+viewer.addHandler("open", () => {
+  if (document.activeElement === document.body) takeKeys();
 });
 
 viewer.addHandler("canvas-key", (event) => {

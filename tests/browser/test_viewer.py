@@ -74,8 +74,7 @@ def test_a_dragged_box_is_the_place_under_the_mouse(viewer):
 
 
 def test_it_works_by_keyboard_alone(viewer):
-    page = viewer.page
-    page.focus(".openseadragon-canvas")
+    page = viewer.page  # just opened: the slide has the keys
     for key, power in (("1", "2.0×"), ("5", "40×"), ("3", "10×")):
         page.keyboard.press(key)
         until(page, "power => document.getElementById('power-now').textContent === power", power)
@@ -87,6 +86,9 @@ def test_it_works_by_keyboard_alone(viewer):
     assert box(page)["width"] > 0
     page.keyboard.press("Escape")
     assert page.is_hidden("#box-some")
+    page.click("[data-act=home]")  # by mouse: the slide keeps the keys
+    page.keyboard.press("2")
+    until(page, "power => document.getElementById('power-now').textContent === power", "5.0×")
 
 
 def test_an_address_opens_the_slide_at_its_place(viewer):
