@@ -89,6 +89,16 @@ class LiveSite:
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(timeout=60)
 
+    def end(self) -> None:
+        """Stop whatever still runs, also after a failed test."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        try:
+            self.stop()
+        except subprocess.TimeoutExpired:
+            for pid in [*self.descendants(), self.process.pid]:
+                os.kill(pid, signal.SIGKILL)
+
     def manage(self, *arguments: str) -> str:
         """Run a management command on this site and return what it printed."""
         done = subprocess.run(

@@ -29,15 +29,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
     if CHROMIUM is None:
         pytest.skip("Debian's chromium is not installed")
     live = LiveSite(tmp_path_factory.mktemp("site"), free_port())
-    live.start()
-    live.manage("load_demo", "--slides", str(DEMO_SLIDES), "--only-synthetic")
-    wait_until(
-        lambda: live.ask("SlideIndex.objects.filter(state='indexed').count()") >= DEMO_SLIDES,
-        seconds=300,
-        what="the demo slides to be indexed",
-    )
-    yield live
-    live.stop()
+    try:
+        live.start()
+        live.manage("load_demo", "--slides", str(DEMO_SLIDES), "--only-synthetic")
+        wait_until(
+            lambda: live.ask("SlideIndex.objects.filter(state='indexed').count()") >= DEMO_SLIDES,
+            seconds=600,
+            what="the demo slides to be indexed",
+        )
+        yield live
+    finally:
+        live.end()
 
 
 @pytest.fixture(scope="package")

@@ -1,16 +1,27 @@
 """`make run` stops all it started, keeps its data, and brings back what dies."""
 
+import os
 import signal
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 import psutil
+import psycopg
+import pytest
 
 from tests.live_site import LiveSite, free_port, wait_until
 
 
-def test_the_site_starts_stops_cleanly_and_keeps_its_data(tmp_path):
-    site = LiveSite(tmp_path, free_port())
+@pytest.fixture
+def site(tmp_path):
+    """Return a site that is not started yet, and is gone after the test whatever happens."""
+    made = LiveSite(tmp_path, free_port())
+    yield made
+    made.end()
+
+
+def test_the_site_starts_stops_cleanly_and_keeps_its_data(site, tmp_path):
     site.start()
     processes = site.descendants()
     assert len(processes) >= 4
@@ -32,8 +43,7 @@ def test_the_site_starts_stops_cleanly_and_keeps_its_data(tmp_path):
     assert site.stop() == 0
 
 
-def test_a_killed_child_is_started_again_and_a_killed_parent_leaves_none(tmp_path):
-    site = LiveSite(tmp_path, free_port())
+def test_a_killed_child_is_started_again_and_a_killed_parent_leaves_none(site, tmp_path):
     site.start()
     web = next(
         child
@@ -66,8 +76,7 @@ def test_a_killed_child_is_started_again_and_a_killed_parent_leaves_none(tmp_pat
     assert site.stop() == 0
 
 
-def test_a_taken_port_is_named(tmp_path):
-    site = LiveSite(tmp_path, free_port())
+def test_a_taken_port_is_named(site, tmp_path):
     blocker = subprocess.Popen(
         [sys.executable, "-m", "http.server", str(site.port), "--bind", "127.0.0.1"],
         stdout=subprocess.DEVNULL,
@@ -87,3 +96,22 @@ def test_a_taken_port_is_named(tmp_path):
         blocker.wait()
     assert done.returncode == 1
     assert f"Port {site.port} is taken" in done.stdout
+
+
+def test_a_server_of_ones_own_is_used_and_left_running(site, tmp_path):
+    """DATABASE_URL wins: nothing embedded starts, and the server outlives the site."""
+    url = os.environ["DATABASE_URL"]
+    name = f"own_server_{os.getpid()}"
+    with psycopg.connect(url, autocommit=True) as server:
+        server.execute(f"CREATE DATABASE {name}")
+    own = urlsplit(url)._replace(path=f"/{name}").geturl()
+    try:
+        site.start(DATABASE_URL=own)
+        assert site.stop() == 0
+        assert not (tmp_path / "postgres").exists()
+        with psycopg.connect(own) as server:
+            tables = server.execute("SELECT to_regclass('retrieval_slideembedding')").fetchone()
+        assert tables != (None,)
+    finally:
+        with psycopg.connect(url, autocommit=True) as server:
+            server.execute(f"DROP DATABASE {name} WITH (FORCE)")

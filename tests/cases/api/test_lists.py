@@ -204,3 +204,16 @@ def test_a_patient_is_corrected_but_keeps_the_number(site):
     patient = Patient.objects.get(pk=patient.pk)
     assert (patient.family_name, patient.mrn) == ("New", "77")
     assert site.other.patch(url, {"family_name": "X"}, format="json").status_code == 404
+
+
+@pytest.mark.parametrize("route", ["patients", "cases", "slides", "slide-images", "reports"])
+def test_a_longer_list_asks_the_database_no_more_often(
+    site, route, django_assert_max_num_queries, django_assert_num_queries
+):
+    ReportFactory(case=make_slide_image(site.north).case)
+    with django_assert_max_num_queries(20) as short:
+        ids(site.lis, route)
+    for _number in range(3):
+        ReportFactory(case=make_slide_image(site.north).case)
+    with django_assert_num_queries(len(short)):
+        assert len(ids(site.lis, route)) == 4
