@@ -2,18 +2,28 @@
 
 from typing import Any
 
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Aggregate, Count, F, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
 
 from cases import permissions
-from cases.models import Case, Department, SlideUpload, UploadItem
+from cases.models import Case, Department, SlideUpload, UploadFile, UploadItem
 from cases.services import matching
 from cases.services.reconcile import item_statement
 
 ItemState = UploadItem.State
 
 
-def _counted(state: str) -> Count:
-    return Count("items", filter=Q(items__state=state), distinct=True)
+def of_upload(rows: QuerySet, aggregate: Aggregate) -> Coalesce:
+    """Return a number about each upload's rows, as a subquery: 0 where it has none.
+
+    A join would aggregate the files and items of every upload before a page is cut out.
+    """
+    grouped = rows.filter(upload=OuterRef("pk")).order_by().values("upload")
+    return Coalesce(Subquery(grouped.annotate(_n=aggregate).values("_n")), 0)
+
+
+def _counted(state: str) -> Coalesce:
+    return of_upload(UploadItem.objects.filter(state=state), Count("pk"))
 
 
 def uploads_listed(user: Any, *, state: str = "") -> QuerySet[SlideUpload]:
@@ -22,7 +32,7 @@ def uploads_listed(user: Any, *, state: str = "") -> QuerySet[SlideUpload]:
     if state:
         rows = rows.filter(state=state)
     return rows.annotate(
-        files_total=Count("files", distinct=True),
+        files_total=of_upload(UploadFile.objects.all(), Count("pk")),
         accepted=_counted(ItemState.ACCEPTED),
         duplicate=_counted(ItemState.DUPLICATE),
         unmatched=_counted(ItemState.UNMATCHED),

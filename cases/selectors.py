@@ -72,7 +72,7 @@ def slides_with_images(user: Any) -> QuerySet[Slide]:
 
 def slide_images_for_work_list(user: Any, filters: CaseFilters) -> QuerySet[SlideImage]:
     """Return the user's slide images that the filters mean: of a stain, only those so stained."""
-    cases = _narrow(_with_report(Case.objects.visible_to(user)), user, filters)
+    cases = _narrow(Case.objects.visible_to(user), user, filters)
     images = SlideImage.objects.visible_to(user).filter(slide__case__in=cases.values("pk"))
     if filters.stain:
         images = images.filter(slide__stain=filters.stain)
@@ -106,7 +106,7 @@ def slide_images_of_case(user: Any, case: Case) -> QuerySet[SlideImage]:
 
 def case_detail(user: Any, pk: Any) -> Case:
     """Return the case with everything its page shows, or raise Http404."""
-    cases = Case.objects.select_related("patient", "department").prefetch_related(
+    cases = Case.objects.select_related("patient__department", "department").prefetch_related(
         Prefetch("slides", slides_with_images(user)),
         Prefetch("reports", Report.objects.visible_to(user).select_related("author")),
         Prefetch(
@@ -243,10 +243,12 @@ def _narrow(cases: QuerySet[Case], user: Any, filters: CaseFilters) -> QuerySet[
         # Of a shared case only the slides of the cohort count: the others are not known here.
         slides = Slide.objects.visible_to(user).filter(stain=filters.stain)
         cases = cases.filter(Exists(slides.filter(case=OuterRef("pk"))))
+    # Conditions of their own: the annotation would be worked out for every case of the archive.
+    current = Report.objects.filter(case=OuterRef("pk"), is_current=True)
     if filters.report_status == NO_REPORT:
-        cases = cases.filter(report_status__isnull=True)
+        cases = cases.filter(~Exists(current))
     elif filters.report_status:
-        cases = cases.filter(report_status=filters.report_status)
+        cases = cases.filter(Exists(current.filter(status=filters.report_status)))
     if filters.received_from:
         cases = cases.filter(received_on__gte=filters.received_from)
     if filters.received_to:

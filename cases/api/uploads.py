@@ -14,6 +14,7 @@ from rest_framework.response import Response
 
 from cases.api.audited import UUID_PATTERN
 from cases.api.fields import DepartmentCodeField
+from cases.intake_selectors import of_upload
 from cases.models import ApiToken, SlideUpload, UploadFile, UploadItem
 from cases.services import receive, uploads
 
@@ -137,10 +138,11 @@ class UploadViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, viewsets.G
         rows = SlideUpload.objects.visible_to(self.request.user).select_related("department")
         if self.action == "retrieve":
             rows = rows.prefetch_related("items__slide_image__slide")
+        files = UploadFile.objects.all()
         return rows.annotate(
-            files_total=Count("files"),
-            bytes_total=Sum("files__size_bytes", default=0),
-            bytes_received=Sum("files__offset_bytes", default=0),
+            files_total=of_upload(files, Count("pk")),
+            bytes_total=of_upload(files, Sum("size_bytes")),
+            bytes_received=of_upload(files, Sum("offset_bytes")),
         )
 
     def get_serializer_class(self) -> type[serializers.BaseSerializer]:

@@ -84,7 +84,9 @@ class CaseViewSet(ClinicalView, AuditedReadViewSet):
     ordering_fields = ("received_on", "accession_number", "created_at", "updated_at")
 
     def get_queryset(self) -> QuerySet[Case]:
-        return Case.objects.visible_to(self.request.user).select_related("patient", "department")
+        return Case.objects.visible_to(self.request.user).select_related(
+            "patient__department", "department"
+        )
 
     def get_serializer_class(self) -> type:
         if self.action == "list":
