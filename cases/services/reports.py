@@ -6,7 +6,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from cases import permissions
-from cases.errors import Conflict
+from cases.errors import Conflict, DomainError
 from cases.models import Case, Report
 from cases.services.audit import Action, access_event_record
 from cases.services.cases import case_touch
@@ -21,6 +21,8 @@ CONTENT_FIELDS = (
     "gross_description",
     "comment",
 )
+# Postgres keeps at most 1 MiB of words of a text; a report is a few kB.
+MAX_BYTES = 150_000
 _Status = Report.Status
 
 
@@ -28,6 +30,13 @@ class ReportOrder(Conflict):
     """The new version may not follow the one on record."""
 
     code = "report_order"
+
+
+class ReportTooLong(DomainError):
+    """The sections together are more than full-text search can hold."""
+
+    code = "report_too_long"
+    message = f"The sections of a report hold at most {MAX_BYTES} bytes together."
 
 
 def _require_order(previous: Report | None, status: str) -> None:
@@ -68,6 +77,8 @@ def report_upsert(
     if unknown:
         raise TypeError(f"A report has no {sorted(unknown)}")
     content = {name: content.get(name, "") for name in CONTENT_FIELDS}
+    if sum(len(text.encode()) for text in content.values()) > MAX_BYTES:
+        raise ReportTooLong
     # The case's row is the lock of its reports' versions.
     case = Case.objects.select_for_update(no_key=True).get(pk=case.pk)
     previous = case.reports.filter(is_current=True).first()

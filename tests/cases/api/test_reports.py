@@ -134,3 +134,13 @@ def test_two_writers_at_once_make_two_versions():
     with ThreadPoolExecutor(2) as pool:
         assert sorted(pool.map(save, ["a", "b"])) == [1, 2]
     assert case.reports.filter(is_current=True).get().version == 2
+
+
+def test_a_report_that_full_text_search_cannot_hold_is_refused_by_name(site, case):
+    words = " ".join(f"word{number}" for number in range(120_000))
+    answer = post(site.lis, case, "preliminary", diagnosis_text=words)
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "report_too_long"
+    assert not Report.objects.exists()
+    most = " ".join(f"{number}-{number}" for number in range(20_000))[:150_000].strip()
+    assert post(site.lis, case, "preliminary", diagnosis_text=most).status_code == 201
