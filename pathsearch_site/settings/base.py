@@ -296,7 +296,6 @@ ENCODER_SOCKET = env.string(
 ENCODER_DEVICE = env.string("PATHSEARCH_DEVICE", "auto", "auto, cpu, cuda or cuda:N")
 ENCODER_BATCH = env.integer("PATHSEARCH_BATCH", 32, "Patches per encoder batch")
 ENCODER_THREADS = env.integer("PATHSEARCH_THREADS", 0, "CPU threads for encoding; 0: all cores")
-MODEL_DIR = env.string("PATHSEARCH_MODEL_DIR", "", "Folder with the weights of optional encoders")
 EXACT_SCAN_MAX = env.integer(
     "PATHSEARCH_EXACT_SCAN_MAX",
     20000,

@@ -59,9 +59,9 @@ class AskSerializer(serializers.Serializer):
         required=False, allow_blank=True, max_length=TEXT_MAX, help_text="websearch syntax"
     )
     department = DepartmentCodeField(required=False)
-    organ = serializers.CharField(required=False, allow_blank=True)
-    stain = serializers.CharField(required=False, allow_blank=True)
-    diagnosis_code = serializers.CharField(required=False, allow_blank=True)
+    organ = serializers.CharField(required=False, allow_blank=True, max_length=80)
+    stain = serializers.CharField(required=False, allow_blank=True, max_length=80)
+    diagnosis_code = serializers.CharField(required=False, allow_blank=True, max_length=40)
     received_from = serializers.DateField(required=False, allow_null=True)
     received_to = serializers.DateField(required=False, allow_null=True)
     cohort = _VisibleKey(queryset=Cohort.objects.all(), required=False, allow_null=True)
