@@ -6,6 +6,8 @@ The queue is a table of the same database (ORM broker): the message commits with
 from typing import Any
 
 from django.utils import timezone
+from django_q.brokers import get_broker
+from django_q.models import OrmQ
 from django_q.tasks import async_task
 
 from cases.models import LeasedWork
@@ -18,3 +20,9 @@ def enqueue(task: str, row: LeasedWork, *, cluster: str = "default", **options: 
     if cluster != "default":
         options["cluster"] = cluster
     async_task(task, str(row.pk), **options)
+
+
+def messages_wait(cluster: str = "default") -> bool:
+    """Return whether messages of the cluster lie there that no worker has fetched yet."""
+    key = get_broker().list_key if cluster == "default" else cluster
+    return OrmQ.objects.filter(key=key, lock__lte=timezone.now()).exists()

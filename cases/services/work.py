@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from cases.errors import LeaseLost
 from cases.models import LeasedWork
+from cases.services.queue import messages_wait
 
 QUEUED, RUNNING, FAILED = "queued", "running", "failed"
 
@@ -111,12 +112,17 @@ def expire_leases(model: type[LeasedWork]) -> tuple[list[Any], list[Any]]:
     return queued, failed
 
 
-def forgotten(model: type[LeasedWork], *, older_than_seconds: float = 120) -> list[Any]:
+def forgotten(
+    model: type[LeasedWork], *, cluster: str = "default", older_than_seconds: float = 120
+) -> list[Any]:
     """Return queued jobs that no worker will come for: enqueued long ago, and nobody is working.
 
-    A killed cluster takes the messages it had fetched with it.
+    A killed cluster takes the messages it had fetched with it. While others lie there, none
+    is sent again: a cluster that is away for a night would find each job hundreds of times.
     """
     now = timezone.now()
+    if messages_wait(cluster):
+        return []
     if model._base_manager.filter(state=RUNNING, lease_expires_at__gte=now).exists():
         return []
     return list(

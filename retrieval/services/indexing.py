@@ -244,7 +244,7 @@ def _give_back(index: SlideIndex, lease: work.Lease, error: Exception) -> str:
 def index_sweep() -> dict[str, int]:
     """Heal what was lost: expired leases, lost messages, slide images without a row."""
     queued, failed = work.expire_leases(SlideIndex)
-    forgotten = work.forgotten(SlideIndex)
+    forgotten = work.forgotten(SlideIndex, cluster=CLUSTER)
     with transaction.atomic():
         for index in SlideIndex.objects.filter(pk__in=[*queued, *forgotten]):
             index_enqueue(index)

@@ -312,6 +312,9 @@ def test_the_sweep_sends_lost_messages_again_and_makes_missing_rows(model):
     assert index_sweep()["forgotten"] == 2
     assert {args for _, _, args in messages()} >= {(str(index.pk),)}
     assert index_sweep() == {"requeued": 0, "failed": 0, "forgotten": 0, "missing": 0}
+    # A cluster that is away: its messages lie there, and no more are added.
+    SlideIndex.objects.update(enqueued_at=timezone.now() - timedelta(hours=1))
+    assert index_sweep()["forgotten"] == 0
 
 
 @pytest.mark.django_db(transaction=True)

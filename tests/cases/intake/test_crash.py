@@ -271,3 +271,11 @@ def test_a_forgotten_message_is_sent_again(upload):
     sweep.sweep_uploads()
     sweep.sweep_uploads()
     assert queued() == 1
+
+
+def test_a_cluster_that_is_away_is_not_sent_the_same_job_again(upload):
+    before = queued()
+    assert before
+    SlideUpload.objects.update(enqueued_at=timezone.now() - timedelta(minutes=10))
+    sweep.sweep_uploads()
+    assert queued() == before
