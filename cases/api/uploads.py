@@ -162,7 +162,8 @@ class UploadViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, viewsets.G
             source=SlideUpload.Source.PAGE if is_page else SlideUpload.Source.API,
             **data,
         )
-        body = CreatedUploadSerializer(upload, context={"request": request}).data
+        counted = self.get_queryset().get(pk=upload.pk)
+        body = CreatedUploadSerializer(counted, context={"request": request}).data
         return Response(body, status=status.HTTP_201_CREATED)
 
     @extend_schema(responses={204: None})

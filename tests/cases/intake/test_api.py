@@ -37,6 +37,7 @@ def test_the_page_sends_with_its_session_and_csrf_token(page, technician, tmp_pa
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(technician)
     created = announce(page, [("a", 4)])
+    assert (created["files_total"], created["bytes_total"]) == (1, 4)
     url = created["files"][0]["tus_url"]
     assert patch(strict, url, 0, b"abcd").status_code == 403
     token = strict.get("/uploads/new/").context["csrf_token"]
