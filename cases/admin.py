@@ -11,7 +11,13 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from cases import models, permissions
-from cases.admin_access import AuditedChanges, ClinicalAdmin, RoleAdmin, administered
+from cases.admin_access import (
+    AuditedChanges,
+    ClinicalAdmin,
+    ClinicalInline,
+    RoleAdmin,
+    administered,
+)
 from cases.permissions import Role
 from cases.services.tokens import token_create, token_revoke
 
@@ -273,7 +279,7 @@ class CaseAdmin(ClinicalAdmin):
         return obj.patient
 
 
-@admin.register(models.Specimen, models.Slide, models.Report)
+@admin.register(models.Slide, models.Report)
 class CasePartAdmin(ClinicalAdmin):
     list_display = ["__str__", "case", "created_at"]
     list_select_related = ["case__patient"]
@@ -283,25 +289,57 @@ class CasePartAdmin(ClinicalAdmin):
         return obj.case.patient
 
 
+class BlockInline(ClinicalInline):
+    model = models.Block
+    fields = ["label", "description"]
+
+
+@admin.register(models.Specimen)
+class SpecimenAdmin(CasePartAdmin):
+    inlines = [BlockInline]
+
+
+class SlideInstanceInline(ClinicalInline):
+    model = models.SlideInstance
+    fields = ["sop_instance_uid", "flavor", "total_columns", "total_rows", "frame_count"]
+
+
 @admin.register(models.SlideImage)
 class SlideImageAdmin(ClinicalAdmin):
     list_display = ["id", "slide", "source_format", "width_l0", "height_l0", "mpp", "created_at"]
     list_select_related = ["slide__case__patient"]
     search_fields = ["id", "series_instance_uid", "slide__case__accession_number"]
+    inlines = [SlideInstanceInline]
 
     def patient_of(self, obj: models.SlideImage) -> models.Patient:
         return obj.slide.case.patient
 
 
+class CohortEntryInline(ClinicalInline):
+    model = models.CohortEntry
+    fields = ["slide_image", "added_by", "removed_at", "removed_reason"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        rows = models.CohortEntry.objects.visible_to(request.user)
+        return rows.select_related("slide_image__slide", "added_by")
+
+
 @admin.register(models.Cohort)
 class CohortAdmin(ClinicalAdmin):
+    inlines = [CohortEntryInline]
     exclude = ["shared_with"]  # a partner need not know of the other partners
     list_display = ["name", "department", "created_by", "created_at"]
     search_fields = ["name"]
 
 
+class UploadItemInline(ClinicalInline):
+    model = models.UploadItem
+    fields = ["name", "state", "reason_code", "reason", "slide_image"]
+
+
 @admin.register(models.SlideUpload)
 class SlideUploadAdmin(ClinicalAdmin):
+    inlines = [UploadItemInline]
     list_display = ["id", "state", "source", "department", "uploaded_by", "created_at"]
     list_filter = ["state", "source"]
 

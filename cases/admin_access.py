@@ -69,6 +69,25 @@ class AuditedChanges:
         )
 
 
+class ClinicalInline(admin.TabularInline):
+    """Rows that are seen with their clinical row, to look at only."""
+
+    extra = 0
+    show_change_link = False
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return bool(administered(request))
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
 class ClinicalAdmin(RoleAdmin):
     """Clinical rows, to look at only: changes go through the services, with their rules.
 

@@ -5,10 +5,10 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from cases import permissions
-from cases.admin_access import ClinicalAdmin, RoleAdmin
+from cases.admin_access import ClinicalAdmin, ClinicalInline, RoleAdmin
 from cases.models import Patient
 from cases.services.audit import Action, access_event_record
-from retrieval.models import EmbeddingModel, SlideIndex
+from retrieval.models import EmbeddingModel, SearchHit, SearchQuery, SlideIndex
 from retrieval.services.models import model_activate
 
 
@@ -51,3 +51,34 @@ class SlideIndexAdmin(ClinicalAdmin):
 
     def patient_of(self, obj: SlideIndex) -> Patient:
         return obj.slide_image.slide.case.patient
+
+
+class SearchHitInline(ClinicalInline):
+    """The answers that the reader may see too."""
+
+    model = SearchHit
+    fields = ["rank", "slide_image", "score", "judged"]
+    readonly_fields = ["judged"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        rows = SearchHit.objects.visible_to(request.user)
+        return rows.select_related("slide_image__slide").prefetch_related("feedback")
+
+    @admin.display(description="Relevant / not relevant")
+    def judged(self, hit: SearchHit) -> str:
+        verdicts = [feedback.verdict for feedback in hit.feedback.all()]
+        relevant = verdicts.count("relevant")
+        return f"{relevant} / {len(verdicts) - relevant}"
+
+
+@admin.register(SearchQuery)
+class SearchQueryAdmin(ClinicalAdmin):
+    """Questions and their answers, for who may read them anyway."""
+
+    list_display = ["id", "user", "slide_image", "text", "created_at", "seconds"]
+    list_select_related = ["user", "slide_image__slide__case__patient"]
+    exclude = ["image_jpeg", "mosaic", "vector"]
+    inlines = [SearchHitInline]
+
+    def patient_of(self, obj: SearchQuery) -> Patient | None:
+        return obj.slide_image.slide.case.patient if obj.slide_image else None

@@ -74,11 +74,24 @@ def judge(
         if series is not None:
             problems = matching.match_known_image(said, series)
             if problems:
-                return _unmatched(problems)
+                return _unmatched(problems, found, department, ignore)
             return Verdict(State.ACCEPTED, slide_image=series, extends=True)
     match = matching.match(said, department)
     if not match.problems:
         return Verdict(State.ACCEPTED, match=match)
+    return _unmatched(match.problems, found, department, ignore)
+
+
+def _duplicate(same: SlideImage) -> Verdict:
+    return Verdict(
+        State.DUPLICATE, ALREADY_HERE, "The same slide is already here.", slide_image=same
+    )
+
+
+def _unmatched(
+    problems: tuple[matching.Problem, ...], found: FoundSlide, department: Department, ignore: Any
+) -> Verdict:
+    """Return that the slide is to wait, or that the same bytes wait already."""
     waiting = UploadItem.objects.filter(
         department=department,
         state=State.UNMATCHED,
@@ -88,16 +101,6 @@ def judge(
         return Verdict(
             State.DUPLICATE, ALREADY_WAITING, "The same slide already waits to be matched."
         )
-    return _unmatched(match.problems)
-
-
-def _duplicate(same: SlideImage) -> Verdict:
-    return Verdict(
-        State.DUPLICATE, ALREADY_HERE, "The same slide is already here.", slide_image=same
-    )
-
-
-def _unmatched(problems: tuple[matching.Problem, ...]) -> Verdict:
     return Verdict(
         State.UNMATCHED, problems[0].code, " ".join(problem.reason for problem in problems)
     )

@@ -41,6 +41,7 @@ ADMIN = {
     "cases.cohort": AdminRow("D", kind="cohort"),
     "cases.slideupload": AdminRow("D", kind="upload"),
     "retrieval.slideindex": AdminRow("D", kind="index"),
+    "retrieval.searchquery": AdminRow("D", kind="search"),
     "retrieval.embeddingmodel": AdminRow("SU"),
     "axes.accessattempt": AdminRow("U", delete="U"),
     "axes.accesslog": AdminRow("U", delete="U"),
