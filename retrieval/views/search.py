@@ -25,6 +25,7 @@ from retrieval.views.crops import QUERY_PX, query_crop, slide_crop, whole_slide,
 from retrieval.views.search_forms import FeedbackForm, ImageCropForm, SearchForm
 
 PAGE_SIZE = 25
+HITS_A_PAGE = 20
 
 
 @login_required
@@ -123,10 +124,12 @@ def search_results(request: HttpRequest, pk: UUID) -> HttpResponse:
         hits=len(results.hits),
     )
     facets = selectors.search_facets(request.user)
+    by_words = any(result.hit.full_text_match for result in results.hits)
     context = {
         "query": query,
         "results": results,
-        "hits": with_pairs(results),
+        "no_report_has_the_words": bool(query.text and results.hits and not by_words),
+        "page_obj": Paginator(with_pairs(results), HITS_A_PAGE).get_page(request.GET.get("page")),
         **_tissue_of(query),
         "filters": selectors.filters_shown(request.user, query),
         "models": selectors.models_shown(query),

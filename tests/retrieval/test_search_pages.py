@@ -139,6 +139,22 @@ def test_an_image_that_is_none_is_refused_on_the_form(anna, client):
     assert "not a PNG or JPEG" in answer.content.decode()
 
 
+def test_words_that_no_report_has_are_said_to_be_near_in_meaning_only(anna, client):
+    for words, told in (("carcinoma", False), ("zzzxxy", True)):
+        page = client.post(reverse("search"), {"text": words}, follow=True).content.decode()
+        assert ("No report has these words" in page) is told
+
+
+def test_a_long_answer_comes_in_pages(anna, client, lung, monkeypatch):
+    monkeypatch.setattr("retrieval.views.search.HITS_A_PAGE", 2)
+    answer = client.post(reverse("search_slide", args=[asked_slide(lung).pk]), follow=True)
+    first = answer.content.decode()
+    second = client.get(answer.redirect_chain[-1][0], {"page": 2}).content.decode()
+    assert (first.count('class="card hit"'), second.count('class="card hit"')) == (2, 1)
+    assert "3 slides found" in first
+    assert 'id="hit-3"' in second
+
+
 def test_history_lists_own_questions_by_page(anna, client, lung):
     other = make_member(lung, Role.RESEARCHER)
     search_run(other, text="somebody else's words")
