@@ -1,6 +1,7 @@
 """From sign-in over the upload of real slides to a result page, and who does not see it."""
 
 from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from playwright.sync_api import expect
@@ -54,7 +55,7 @@ def test_real_slides_come_in_and_the_archive_answers(visitor, site, real):
         seconds=180,
         what="the two uploaded slides to be indexed",
     )
-    visitor.goto("/?q=E2E-SVS")
+    visitor.goto("/?text=E2E-SVS")
     page.click("a:has-text('E2E-SVS')")
     visitor.look("case-of-upload")
     page.click("a[href^='/slides/']")
@@ -83,6 +84,7 @@ def test_a_region_a_text_and_an_image_find_slides(visitor, site, tmp_path):
     page.click("button:has-text('Search this region')")
     page.wait_for_url("**/searches/*/")
     assert page.locator("article.hit").count() > 0
+    patch = urlsplit(str(page.locator(".pairs img").first.get_attribute("src")))
 
     visitor.goto("/search/")
     visitor.look("search")
@@ -93,12 +95,14 @@ def test_a_region_a_text_and_an_image_find_slides(visitor, site, tmp_path):
     visitor.look("results-of-words")
     text_url = page.url
 
-    thumbnail = page.locator("article.hit img.thumbnail").first
-    picture = tmp_path / "region.jpeg"
-    picture.write_bytes(page.request.get(site.url + str(thumbnail.get_attribute("src"))).body())
+    # One patch of a slide as an image of its own, 512 pixels wide.
+    place = {name: values[0] for name, values in parse_qs(patch.query).items()}
+    larger = patch._replace(query=urlencode({**place, "size": 512})).geturl()
+    picture = tmp_path / "patch.jpeg"
+    picture.write_bytes(page.request.get(site.url + larger).body())
     visitor.goto("/search/")
     page.set_input_files("input[type=file][name=image]", str(picture))
-    page.fill("input[name=image_mpp]", "4")
+    page.fill("input[name=image_mpp]", f"{int(place['width']) * 0.5 / 512:.3f}")
     page.click("main form[data-search-form] button.button-primary")
     page.wait_for_url("**/searches/*/")
     assert page.url != text_url
@@ -111,6 +115,7 @@ def test_another_department_sees_nothing_of_it(visitor, site):
     visitor.login("northside-pathologist")
     page.locator("tbody a[href^='/cases/']").first.click()
     case_url = page.url
+    accession_number = str(page.locator("h1").text_content()).split()[-1]
     slide_path = str(page.locator("a[href^='/slides/']").first.get_attribute("href"))
     page.click("button:has-text('Find similar')")
     page.wait_for_url("**/searches/*/")
@@ -127,7 +132,7 @@ def test_another_department_sees_nothing_of_it(visitor, site):
         f"{site.url}{slide_path}region.jpeg?x=0&y=0&width=100&height=100&size=100",
     ):
         assert page.request.get(url).status == 404, url
-    visitor.goto("/")
+    visitor.goto(f"/?text={accession_number}")
     expect(page.locator("main")).not_to_contain_text("Northside")
     page.goto(result_url)
     visitor.look("not-found")
