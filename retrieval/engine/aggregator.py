@@ -8,7 +8,6 @@ model is in `retrieval.engine.aligner`. Imports torch.
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -264,15 +263,3 @@ def token_diversity_loss(tokens: torch.Tensor) -> torch.Tensor:
     cosines = tokens @ tokens.transpose(1, 2)
     off = cosines.sum(dim=(1, 2)) - cosines.diagonal(dim1=1, dim2=2).sum(dim=1)
     return (off / (count * (count - 1))).mean()
-
-
-def effective_rank(tokens: Any) -> float:
-    """Return how many directions the tokens (M, D) of a slide really use, 1 to M.
-
-    The exponential of the entropy of the normalised squared singular values. Roy and
-    Vetterli, "The effective rank", EUSIPCO 2007, with squared values: shares of energy.
-    """
-    values = torch.linalg.svdvals(torch.as_tensor(tokens, dtype=torch.float64)) ** 2
-    shares = values / values.sum().clamp(min=1e-12)
-    shares = shares[shares > 0]
-    return float(torch.exp(-(shares * shares.log()).sum()))

@@ -13,10 +13,10 @@ from retrieval.engine.aggregator import (
     ReferenceAggregator,
     ReferenceAligner,
     ReferenceConfig,
-    effective_rank,
     token_diversity_loss,
 )
 from retrieval.engine.errors import ModelCorrupt, ModelMissing
+from retrieval.engine.evaluation import effective_rank
 from retrieval.engine.reference_weights import load_reference, released_state
 
 CONFIG = ReferenceConfig(input_dim=6, dim=16, token_count=3, heads=4, hidden=5)
