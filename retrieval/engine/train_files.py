@@ -19,8 +19,9 @@ from retrieval.engine.aligner.fit import (
     choose_settings,
     embed_archive,
     fit_aligner,
+    settled,
 )
-from retrieval.engine.aligner.model import save_aligner
+from retrieval.engine.aligner.model import AlignerConfig, save_aligner
 from retrieval.engine.aligner.statistics import bag_statistics
 from retrieval.engine.encoders import sha256_of
 from retrieval.engine.errors import EngineError
@@ -120,7 +121,9 @@ def _train_aligner(options: argparse.Namespace, archive: Archive, train: Ints) -
         choices = choose_settings(
             archive, embedded, learned, held_out, statistics=statistics, progress=_say
         )
-        best = dict(choices[0].settings)
+        usual = AlignerConfig(1, ())
+        default = {name: getattr(usual, name) for name in GRID if name != "shrinkage"}
+        best = dict(settled(choices, {"shrinkage": settings.shrinkage, **default}))
         settings = FitSettings(shrinkage=best.pop("shrinkage"), model=dict(best))
         rows: list[Any] = [
             (", ".join(f"{k} {v:g}" for k, v in c.settings.items()), c.summary, {})
@@ -143,7 +146,7 @@ def _train_aligner(options: argparse.Namespace, archive: Archive, train: Ints) -
         },
         "chosen_on": chosen_on,
         "grid": {name: list(values) for name, values in GRID.items()},
-        "held_out_figures": choices[0].summary if choices else {},
+        "best_held_out_figures": choices[0].summary if choices else {},
         "dimension": model.dimension,
         "token_dimension": model.token_dimension,
         "has_text_side": model.words is not None,

@@ -48,6 +48,8 @@ class TrainingSettings:
         Epochs without a better held-out mAP before stopping.
     inner_folds : int
         One in so many parts of the training hospitals is held out.
+    gallery : int
+        Most training slides among which the held-out ones are searched after each epoch.
     seed : int
     """
 
@@ -62,6 +64,7 @@ class TrainingSettings:
     diversity_weight: float = 0.1
     patience: int = 3
     inner_folds: int = 8
+    gallery: int = 1000
     seed: int = 0
 
 
@@ -174,6 +177,10 @@ class _Run:
         self.learned = np.setdiff1d(train, self.held_out)
         if not len(self.held_out) or not len(self.learned):
             raise ArchiveInvalid("Slides of at least two hospitals are needed to train.")
+        # The same few in every epoch: all would cost more than the training itself.
+        self.gallery = np.sort(
+            np.random.default_rng(settings.seed).permutation(self.learned)[: settings.gallery]
+        )
         self.subjects = subjects
         self.reports = report_vectors or {}
         width = len(next(iter(self.reports.values()))) if self.reports else 1
@@ -210,10 +217,9 @@ class _Run:
         torch.manual_seed(self.settings.seed * 100_003 + number)
         self.model.train()
         loss = float(np.mean([self._step(rng) for _ in range(self.settings.steps)]))
-        tokens, vectors = embed_reference(
-            self.model, self.archive, np.concatenate([self.held_out, self.learned])
-        )
-        own = self.subjects.take(np.concatenate([self.held_out, self.learned]))
+        measured = np.concatenate([self.held_out, self.gallery])
+        tokens, vectors = embed_reference(self.model, self.archive, measured)
+        own = self.subjects.take(measured)
         everything = np.arange(len(vectors))
         known = own.labels >= 0
         similarity = cosine(vectors)
@@ -273,7 +279,7 @@ class _Run:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
         self.schedule.step()
-        return float(loss)
+        return float(loss.detach())
 
     def save(self, path: Path) -> None:
         """Write the state; an older one is replaced only when the new one is complete."""

@@ -223,6 +223,19 @@ class Choice:
     summary: dict[str, float]
 
 
+# Settings whose figures differ by less than this are equal: over some hundred queries a
+# difference of one in a hundred is chance.
+_MARGIN = 0.01
+
+
+def settled(choices: Sequence[Choice], default: dict[str, float]) -> dict[str, float]:
+    """Return the best settings, or the default ones where the best are not clearly better."""
+    usual = [choice for choice in choices if choice.settings == default]
+    if usual and choices[0].value - usual[0].value < _MARGIN:
+        return default
+    return choices[0].settings
+
+
 GRID: dict[str, tuple[float, ...]] = {
     "shrinkage": (0.03, 0.1, 0.3),
     "temperature": (2.0, 3.0, 4.0, 6.0),

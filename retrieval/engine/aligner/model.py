@@ -60,11 +60,11 @@ class AlignerConfig:
 
     input_dim: int
     label_names: tuple[str, ...]
-    temperature: float = 4.0
+    temperature: float = 3.0
     text_temperature: float = 0.07
     label_share: float = 0.8
     token_count: int = 16
-    token_share: float = 0.3
+    token_share: float = 0.2
     quantiles: tuple[float, ...] = QUANTILES
     words: WordConfig = field(default_factory=WordConfig)
 
@@ -166,12 +166,15 @@ class Aligner:
         if features.ndim != 2 or features.shape[1] != self.config.input_dim:
             raise ValueError(f"the model takes (N, {self.config.input_dim}), not {features.shape}")
         statistics = slide_statistics(features, self.config.quantiles)
-        projected = self.patch.project(features)
+        # One order for one bag, by place or else by content: rounding, too, is then the same.
         if coords_l0 is None:
-            # Places of their own, ordered by content: equal bags give equal tokens.
-            order = np.lexsort(projected.T[::-1])
-            coords_l0 = np.zeros((len(projected), 2), np.int64)
-            coords_l0[order, 1] = np.arange(len(projected))
+            features = features[np.lexsort(features.T[::-1])]
+            coords_l0 = np.stack([np.zeros(len(features)), np.arange(len(features))], 1)
+            coords_l0 = coords_l0.astype(np.int64)
+        elif len(coords_l0) == len(features):
+            order = np.lexsort((coords_l0[:, 0], coords_l0[:, 1]))
+            features, coords_l0 = features[order], coords_l0[order]
+        projected = self.patch.project(features)
         mosaic = prototypes(
             projected,
             coords_l0,

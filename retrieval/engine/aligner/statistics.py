@@ -38,8 +38,11 @@ def slide_statistics(features: Floats, quantiles: tuple[float, ...] = QUANTILES)
     width = features.shape[1]
     out = np.empty((2 + len(quantiles), width), np.float64)
     for start in range(0, width, _COLUMNS):
+        part = features[:, start : start + _COLUMNS].astype(np.float32)
+        if not np.isfinite(part).all():
+            raise ValueError("features are not finite")
         # Sorted: the sums, too, are then the same for every order.
-        part = np.sort(features[:, start : start + _COLUMNS].astype(np.float32), axis=0)
+        part.sort(axis=0)
         columns = slice(start, start + part.shape[1])
         out[0, columns] = part.mean(0, dtype=np.float64)
         out[1, columns] = part.std(0, dtype=np.float64)
@@ -49,8 +52,6 @@ def slide_statistics(features: Floats, quantiles: tuple[float, ...] = QUANTILES)
             high = min(low + 1, len(part) - 1)
             share = position - low
             out[row, columns] = (1 - share) * part[low] + share * part[high].astype(np.float64)
-    if not np.isfinite(out).all():
-        raise ValueError("features are not finite")
     return out.ravel().astype(np.float32)
 
 
