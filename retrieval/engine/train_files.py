@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.engine.aligner.archive import Archive, ArchiveInvalid, hospital_folds, read_archive
+from retrieval.engine.aligner.diagnoses import report_labels
 from retrieval.engine.aligner.fit import (
     GRID,
     Choice,
@@ -47,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="folder of the result")
     parser.add_argument("--kind", choices=["aligner", "reference"], default="aligner")
     parser.add_argument("--label-column", default="cancer_type")
+    parser.add_argument(
+        "--labels-from-reports", action="store_true", help="site and kind by the reports' words"
+    )
     parser.add_argument("--train-split", default="train")
     parser.add_argument("--choose-split", default="val", help="empty: a part of the train split")
     parser.add_argument("--no-choice", action="store_true", help="keep the default settings")
@@ -73,6 +77,8 @@ def _say(message: str) -> None:
 def _train(options: argparse.Namespace) -> None:
     archive = read_archive(options.folder, label_column=options.label_column)
     train = archive.positions(options.train_split)
+    if options.labels_from_reports:
+        archive = replace(archive, labels=report_labels(archive))
     options.out.mkdir(parents=True, exist_ok=True)
     if options.kind == "reference":
         card = _train_reference(options, archive, train)
@@ -80,6 +86,7 @@ def _train(options: argparse.Namespace) -> None:
         card = _train_aligner(options, archive, train)
     subjects = archive.subjects()
     card |= {
+        "labels": "reports" if options.labels_from_reports else options.label_column,
         "licence": options.licence,
         "seed": options.seed,
         "train": {
