@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.engine.aligner.archive import Archive
+from retrieval.engine.aligner.archive import Archive, slide_means
 from retrieval.engine.mosaic import normalised, prototypes
 from retrieval.engine.ranking import mosaic_similarity, pad_mosaics
 
@@ -36,13 +36,6 @@ def cosine(vectors: Floats) -> Similarity:
     """Return the cosine between vectors (S, D) of slides."""
     unit = normalised(vectors)
     return lambda queries, gallery: unit[queries] @ unit[gallery].T
-
-
-def slide_means(archive: Archive) -> Float32Array:
-    """Return the mean feature (S, D) of each slide."""
-    return np.stack(
-        [archive.bag(i).astype(np.float32).mean(0, dtype=np.float64) for i in range(len(archive))]
-    ).astype(np.float32)
 
 
 def whitened(vectors: Floats, train: Ints, dimension: int) -> Float32Array:

@@ -134,7 +134,7 @@ def test_comparison_is_symmetric_and_its_parts_add_up(archive, model):
     one, other = model.embed(archive.bag(0)), model.embed(archive.bag(1))
     there, back = model.compare(one, other), model.compare(other, one)
     assert there.similarity == pytest.approx(back.similarity, abs=1e-5)
-    parts = there.label_part + there.tissue_part + there.token_part
+    parts = there.label_part + there.look_part + there.token_part
     assert there.similarity == pytest.approx(parts, abs=1e-5)
     assert sum(value for _, value in there.labels) == pytest.approx(there.label_part, abs=1e-5)
     assert there.cosines.shape == (len(one.tokens), len(other.tokens))

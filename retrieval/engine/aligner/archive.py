@@ -144,6 +144,13 @@ def read_archive(folder: Path, *, label_column: str = "cancer_type") -> Archive:
     return Archive(features, offsets, slide_ids, patients, hospitals, labels, splits, reports)
 
 
+def slide_means(archive: Archive, slides: Ints | None = None) -> npt.NDArray[np.float32]:
+    """Return the mean feature (n, D) of some slides, or of all."""
+    chosen = range(len(archive)) if slides is None else slides
+    means = [archive.bag(int(i)).astype(np.float32).mean(0, dtype=np.float64) for i in chosen]
+    return np.stack(means).astype(np.float32)
+
+
 def hospital_folds(hospitals: Sequence[str], count: int, seed: int = 0) -> list[Ints]:
     """Split slides into parts that share no hospital, of nearly equal size.
 

@@ -54,6 +54,30 @@ class Discriminant:
         return self.standardised(inputs) @ self.directions
 
 
+@dataclass(frozen=True)
+class Whitening:
+    """Main axes of variation, each of unit variance: `centre` (D,) and `axes` (D, L)."""
+
+    centre: Float32Array
+    axes: Float32Array
+
+    def project(self, inputs: Floats) -> Float32Array:
+        """Return inputs (n, D) along the axes: (n, L)."""
+        return ((inputs - self.centre) @ self.axes).astype(np.float32)
+
+
+def fit_whitening(inputs: Floats, count: int) -> Whitening:
+    """Return the first principal axes of inputs (n, D), at most `count` and what n allows."""
+    values = inputs.astype(np.float64)
+    centre = values.mean(0)
+    _, singular, rows = np.linalg.svd(values - centre, full_matrices=False)
+    keep = int(min(count, (singular > singular[0] * 1e-6).sum()))
+    axes = rows[:keep].T
+    strongest = axes[np.abs(axes).argmax(0), np.arange(keep)]
+    scale = np.sqrt(len(values)) / singular[:keep] * np.where(strongest < 0, -1, 1)
+    return Whitening(_stored(centre), _stored(axes * scale))
+
+
 def fit_discriminant(
     inputs: Floats,
     labels: Ints,
@@ -123,7 +147,7 @@ def fit_discriminant(
         directions = directions * np.where(strongest < 0, -1, 1)
     else:
         directions = np.zeros((width, 0))
-    return Discriminant(*(a.astype(np.float32) for a in (centre, scale, weight, bias, directions)))
+    return Discriminant(*(_stored(a) for a in (centre, scale, weight, bias, directions)))
 
 
 def soft_labels(scores: Floats, temperature: float) -> Float32Array:
@@ -138,6 +162,11 @@ def soft_labels(scores: Floats, temperature: float) -> Float32Array:
     shifted = (shifted - shifted.max(-1, keepdims=True)) / temperature
     odds = np.exp(shifted)
     return np.sqrt(odds / odds.sum(-1, keepdims=True)).astype(np.float32)
+
+
+def _stored(array: Doubles) -> Float32Array:
+    """Return the array as its file will hold it: another layout would round otherwise."""
+    return np.ascontiguousarray(array, np.float32)
 
 
 def _moments(inputs: Floats, share: Doubles) -> tuple[Doubles, Doubles]:

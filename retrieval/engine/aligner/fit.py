@@ -12,8 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.engine.aligner.archive import Archive, ArchiveInvalid
-from retrieval.engine.aligner.discriminant import Discriminant, fit_discriminant, soft_labels
+from retrieval.engine.aligner.archive import Archive, ArchiveInvalid, slide_means
+from retrieval.engine.aligner.discriminant import (
+    Discriminant,
+    fit_discriminant,
+    fit_whitening,
+    soft_labels,
+)
 from retrieval.engine.aligner.model import Aligner, AlignerConfig
 from retrieval.engine.aligner.statistics import bag_statistics
 from retrieval.engine.aligner.words import (
@@ -32,6 +37,8 @@ Float32Array = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Progress = Callable[[str], None]
 
+# Two labels alone would leave a token one direction, along which all cosines are 1 or -1.
+_DIRECTIONS_MIN = 16
 # Fewer reports than this teach no words.
 _REPORTS_MIN = 20
 
@@ -45,7 +52,9 @@ class FitSettings:
     shrinkage, patch_shrinkage : float
         Of the discriminants over slides and over patches.
     direction_count : int
-        Most directions of the tokens' space.
+        Directions of the tokens' space; 0: one less than there are labels, but 16 at least.
+    look_count : int
+        Axes of the look part.
     text_penalty : float
         Of the ridge from words.
     model : dict
@@ -55,7 +64,8 @@ class FitSettings:
 
     shrinkage: float = 0.1
     patch_shrinkage: float = 0.1
-    direction_count: int = 64
+    direction_count: int = 0
+    look_count: int = 32
     text_penalty: float = 1.0
     model: dict[str, Any] = field(default_factory=dict)
     words: WordConfig = field(default_factory=WordConfig)
@@ -103,7 +113,9 @@ def fit_aligner(
         statistics = bag_statistics(archive.features, archive.offsets, config.quantiles)
     progress("slide discriminant")
     slide = fit_slide(statistics, labels, train, len(names), settings.shrinkage)
+    look = fit_whitening(slide.standardised(statistics[train]), settings.look_count)
     progress("patch discriminant")
+    directions = settings.direction_count or max(_DIRECTIONS_MIN, len(names) - 1)
     counts = np.diff(archive.offsets)[train]
     rows = np.concatenate([np.arange(*archive.offsets[i : i + 2]) for i in train])
     patch = fit_discriminant(
@@ -111,16 +123,16 @@ def fit_aligner(
         np.repeat(labels[train], counts),
         label_count=len(names),
         shrinkage=settings.patch_shrinkage,
-        direction_count=min(settings.direction_count, config.input_dim),
+        direction_count=min(directions, config.input_dim),
         weights=np.repeat(1 / counts, counts),
     )
-    means = patch.project(_means(archive))
-    model = Aligner(config, slide, patch, means[train].mean(0, dtype=np.float64).astype(np.float32))
+    centre = patch.project(slide_means(archive, train)).mean(0, dtype=np.float64)
+    model = Aligner(config, slide, look, patch, centre.astype(np.float32))
     progress("words")
-    text = _fit_text(archive, train, labels, means - model.centre, settings)
+    text = _fit_text(archive, train, labels, model.describe(statistics)[1], settings)
     if text is None:
         return model
-    return replace(model, words=text[0], text_labels=text[1], text_tissue=text[2])
+    return replace(model, words=text[0], text_labels=text[1], text_look=text[2])
 
 
 def fit_slide(
@@ -132,14 +144,8 @@ def fit_slide(
     )
 
 
-def _means(archive: Archive) -> Float32Array:
-    return np.stack(
-        [archive.bag(i).astype(np.float32).mean(0, dtype=np.float64) for i in range(len(archive))]
-    ).astype(np.float32)
-
-
 def _fit_text(
-    archive: Archive, train: Ints, labels: Ints, tissue: Float32Array, settings: FitSettings
+    archive: Archive, train: Ints, labels: Ints, looks: Float32Array, settings: FitSettings
 ) -> tuple[WordWeights, Ridge, Ridge] | None:
     slides_of: dict[str, list[int]] = {}
     for slide in train:
@@ -150,7 +156,7 @@ def _fit_text(
     texts = [archive.reports[patient] for patient in slides_of]
     # A patient's slides share the report: one example, whose target is their mean.
     target_labels = np.array([labels[slides[0]] for slides in slides_of.values()])
-    target_tissue = np.stack([normalised(tissue[slides]).mean(0) for slides in slides_of.values()])
+    target_looks = np.stack([normalised(looks[slides]).mean(0) for slides in slides_of.values()])
     words = fit_words(texts, settings.words)
     encoded = words.encode(texts)
     weights = balanced_weights(target_labels)
@@ -159,7 +165,7 @@ def _fit_text(
     return (
         words,
         fit_ridge(encoded, one_hot, penalty=penalty, weights=weights),
-        fit_ridge(encoded, target_tissue, penalty=penalty, weights=np.ones(len(texts))),
+        fit_ridge(encoded, target_looks, penalty=penalty, weights=np.ones(len(texts))),
     )
 
 
@@ -169,20 +175,20 @@ class EmbeddedArchive:
 
     Attributes
     ----------
-    scores : float32 (S, C), tissue : float32 (S, K)
-        Label scores, and unit tissue parts.
+    scores : float32 (S, C), looks : float32 (S, L)
+        Label scores and looks.
     tokens : float32 (S, M, K), shares : float32 (S, M), present : bool (S, M)
     """
 
     scores: Float32Array
-    tissue: Float32Array
+    looks: Float32Array
     tokens: Float32Array
     shares: Float32Array
     present: npt.NDArray[np.bool_]
 
     def vectors(self, model: Aligner) -> Float32Array:
-        """Return the slide vectors (S, C + K) under the model's shares and temperature."""
-        return model.join(self.scores, self.tissue, model.config.temperature)
+        """Return the slide vectors (S, C + L) under the model's shares and temperature."""
+        return model.join(self.scores, self.looks, model.config.temperature)
 
     def token_similarities(self, queries: Ints, gallery: Ints) -> Float32Array:
         """Return the late-interaction similarities (Q, G) of the slides' tokens."""
@@ -208,10 +214,7 @@ def embed_archive(
             progress(f"embedded {slide + 1} of {len(archive)} slides")
     shares = [np.array([p["share"] for p in m.places], np.float32) for m in mosaics]
     tokens, weights, present = pad_mosaics([m.tokens for m in mosaics], shares)
-    tissue = normalised(
-        np.stack([m.slide_vector[len(model.config.label_names) :] for m in mosaics])
-    )
-    return EmbeddedArchive(model.slide.scores(statistics), tissue, tokens, weights, present)
+    return EmbeddedArchive(*model.describe(statistics), tokens, weights, present)
 
 
 @dataclass(frozen=True)
@@ -238,9 +241,9 @@ def settled(choices: Sequence[Choice], default: dict[str, float]) -> dict[str, f
 
 GRID: dict[str, tuple[float, ...]] = {
     "shrinkage": (0.03, 0.1, 0.3),
-    "temperature": (2.0, 3.0, 4.0, 6.0),
+    "temperature": (2.0, 3.0, 4.0),
     "label_share": (0.7, 0.8, 0.9),
-    "token_share": (0.0, 0.1, 0.2, 0.3),
+    "token_share": (0.0, 0.2, 0.4),
 }
 
 
@@ -270,7 +273,8 @@ def choose_settings(
     everything = np.flatnonzero(subjects.labels >= 0)
     count = len(archive.label_names())
     by_tokens = embedded.token_similarities(held_out, everything)
-    by_tissue = embedded.tissue[held_out] @ embedded.tissue[everything].T
+    looks = normalised(embedded.looks)
+    by_look = looks[held_out] @ looks[everything].T
     points = list(grid_points(grid or GRID))
     choices = []
     by_labels: dict[tuple[float, float], Float32Array] = {}
@@ -282,7 +286,7 @@ def choose_settings(
             # One at a time: the grid runs through the other settings within these.
             by_labels = {key: soft[held_out] @ soft[everything].T}
         share, tokens = point["label_share"], point["token_share"]
-        values = (1 - tokens) * (share * by_labels[key] + (1 - share) * by_tissue)
+        values = (1 - tokens) * (share * by_labels[key] + (1 - share) * by_look)
         values = values + tokens * by_tokens
         result = evaluate_retrieval(
             lambda block, values=values: values[block],  # type: ignore[misc]

@@ -1,10 +1,11 @@
 """The default model: what a slide and a report become, and how two of them compare.
 
 A slide vector has two parts, each of length one before they are weighted. The *label part* is
-the softened probability of each diagnosis that the model knows; the *tissue part* is the mean of
-the patches along the directions that tell diagnoses apart. A token is the centre of one kind of
-tissue along the same directions. All of it is free of the order of the patches, signed and
-centred; the similarity is symmetric. The text side predicts both parts from words.
+the softened probability of each diagnosis that the model knows; the *look part* is the slide's
+statistics along their whitened main axes, whatever the diagnosis. A token is the centre of one
+kind of tissue, along the directions that tell diagnoses apart. All of it is free of the order of
+the patches, signed and centred; the similarity is symmetric. The text side predicts both parts of
+the vector from words.
 """
 
 import json
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.engine.aligner.discriminant import Discriminant, soft_labels
+from retrieval.engine.aligner.discriminant import Discriminant, Whitening, soft_labels
 from retrieval.engine.aligner.statistics import QUANTILES, slide_statistics
 from retrieval.engine.aligner.words import Ridge, WordConfig, WordWeights
 from retrieval.engine.errors import EngineError, ModelCorrupt, ModelMissing
@@ -49,7 +50,7 @@ class AlignerConfig:
     temperature, text_temperature : float
         Soften the label scores of slides and of texts.
     label_share : float, 0 to 1
-        Weight of the label part in the cosine of two vectors; the tissue part has the rest.
+        Weight of the label part in the cosine of two vectors; the look part has the rest.
     token_count : int
         Most tokens of a slide.
     token_share : float, 0 to 1
@@ -88,7 +89,7 @@ class Comparison:
 
     Attributes
     ----------
-    similarity, label_part, tissue_part, token_part : float
+    similarity, label_part, look_part, token_part : float
     labels : list of (str, float)
         Each diagnosis' contribution to the label part, largest first.
     cosines : float32 (Mq, Mc)
@@ -97,7 +98,7 @@ class Comparison:
 
     similarity: float
     label_part: float
-    tissue_part: float
+    look_part: float
     token_part: float
     labels: list[tuple[str, float]]
     cosines: Float32Array
@@ -112,26 +113,29 @@ class Aligner:
     config : AlignerConfig
     slide : Discriminant
         Over the statistics of a slide.
+    look : Whitening
+        Over the standardised statistics of a slide.
     patch : Discriminant
         Over single patches; its directions are the space of the tokens.
     centre : float32 (K,)
         Mean of the training patches along the directions.
-    words, text_labels, text_tissue : optional
+    words, text_labels, text_look : optional
         The text side: weights of words, and ridges to the two parts.
     """
 
     config: AlignerConfig
     slide: Discriminant
+    look: Whitening
     patch: Discriminant
     centre: Float32Array
     words: WordWeights | None = None
     text_labels: Ridge | None = None
-    text_tissue: Ridge | None = None
+    text_look: Ridge | None = None
 
     @property
     def dimension(self) -> int:
         """Return the length of a slide vector."""
-        return len(self.config.label_names) + self.token_dimension
+        return len(self.config.label_names) + int(self.look.axes.shape[1])
 
     @property
     def token_dimension(self) -> int:
@@ -183,22 +187,26 @@ class Aligner:
             centre=self.centre,
             seed=seed,
         )
-        scores = self.slide.scores(statistics[None])
-        vector = self.join(scores, mosaic.slide_vector[None], self.config.temperature)[0]
+        scores, look = self.describe(statistics[None])
+        vector = self.join(scores, look, self.config.temperature)[0]
         return replace(mosaic, slide_vector=vector)
 
-    def join(self, scores: Floats, tissue: Floats, temperature: float) -> Float32Array:
-        """Return unit vectors (n, C + K) of label scores (n, C) and tissue parts (n, K)."""
+    def describe(self, statistics: Floats) -> tuple[Float32Array, Float32Array]:
+        """Return the label scores (n, C) and looks (n, L) of slide statistics (n, F)."""
+        return self.slide.scores(statistics), self.look.project(self.slide.standardised(statistics))
+
+    def join(self, scores: Floats, looks: Floats, temperature: float) -> Float32Array:
+        """Return unit vectors (n, C + L) of label scores (n, C) and looks (n, L)."""
         share = self.config.label_share
         return np.hstack(
             [
                 np.sqrt(share) * soft_labels(scores, temperature),
-                np.sqrt(1 - share) * normalised(tissue),
+                np.sqrt(1 - share) * normalised(looks),
             ]
         ).astype(np.float32)
 
     def embed_texts(self, texts: Sequence[str]) -> Float32Array:
-        """Return a vector (n, C + K) for each text, in the space of the slide vectors.
+        """Return a vector (n, C + L) for each text, in the space of the slide vectors.
 
         Raises
         ------
@@ -207,19 +215,19 @@ class Aligner:
         ValueError
             A text has no word that the model knows: any answer would be made up.
         """
-        if self.words is None or self.text_labels is None or self.text_tissue is None:
+        if self.words is None or self.text_labels is None or self.text_look is None:
             raise NoTextSide("This model was trained without reports and cannot place a text.")
         encoded = self.words.encode(texts)
         if (np.diff(encoded.indptr) == 0).any() or not np.all(encoded.sum(axis=1) > 0):
             raise ValueError("a text has no word that the model knows")
         return self.join(
             self.text_labels.predict(encoded),
-            self.text_tissue.predict(encoded),
+            self.text_look.predict(encoded),
             self.config.text_temperature,
         )
 
     def label_probabilities(self, vectors: Floats) -> Float32Array:
-        """Return the softened probabilities (n, C) inside slide or text vectors (n, C + K)."""
+        """Return the softened probabilities (n, C) inside slide or text vectors (n, C + L)."""
         part = np.asarray(vectors)[:, : len(self.config.label_names)].astype(np.float32) ** 2
         return part / np.maximum(part.sum(1, keepdims=True), 1e-12)
 
@@ -236,7 +244,7 @@ class Aligner:
         return Comparison(
             similarity=float(products.sum()) + token_part,
             label_part=float(products[:labels].sum()),
-            tissue_part=float(products[labels:].sum()),
+            look_part=float(products[labels:].sum()),
             token_part=token_part,
             labels=sorted(named, key=lambda pair: (-pair[1], pair[0])),
             cosines=cosines[0],
@@ -250,12 +258,16 @@ def save_aligner(model: Aligner, path: Path) -> None:
     """Write the model as one safetensors file; it replaces an older one only when complete."""
     from safetensors.numpy import save_file
 
-    arrays: dict[str, npt.NDArray[Any]] = {"centre": model.centre}
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "centre": model.centre,
+        "look.centre": model.look.centre,
+        "look.axes": model.look.axes,
+    }
     for name, part in (("slide", model.slide), ("patch", model.patch)):
         arrays |= {f"{name}.{field}": getattr(part, field) for field in _DISCRIMINANT}
-    if model.words is not None and model.text_labels and model.text_tissue:
+    if model.words is not None and model.text_labels and model.text_look:
         arrays["words.idf"] = model.words.idf
-        for name, ridge in (("labels", model.text_labels), ("tissue", model.text_tissue)):
+        for name, ridge in (("labels", model.text_labels), ("look", model.text_look)):
             # Half precision: these maps are most of the file, and their error is far below noise.
             arrays[f"text.{name}.weight"] = ridge.weight.astype(np.float16)
             arrays[f"text.{name}.bias"] = ridge.bias
@@ -287,17 +299,26 @@ def load_aligner(path: Path) -> Aligner:
             Discriminant(*(arrays[f"{name}.{field}"] for field in _DISCRIMINANT))
             for name in ("slide", "patch")
         )
-        words = labels = tissue = None
+        words = labels = look = None
         if "words.idf" in arrays:
             words = WordWeights(config.words, arrays["words.idf"])
-            labels, tissue = (
+            labels, look = (
                 Ridge(
                     arrays[f"text.{name}.weight"].astype(np.float32),
                     arrays[f"text.{name}.bias"],
                 )
-                for name in ("labels", "tissue")
+                for name in ("labels", "look")
             )
-        model = Aligner(config, slide, patch, arrays["centre"], words, labels, tissue)
+        model = Aligner(
+            config,
+            slide,
+            Whitening(arrays["look.centre"], arrays["look.axes"]),
+            patch,
+            arrays["centre"],
+            words,
+            labels,
+            look,
+        )
     except Exception as error:
         raise ModelCorrupt(f"The model {path.name} cannot be read: {error}.") from error
     _check_shapes(model, path.name)
@@ -311,15 +332,17 @@ def _check_shapes(model: Aligner, name: str) -> None:
     expected = [
         (model.slide.weight, (inputs, labels)),
         (model.slide.centre, (inputs,)),
+        (model.look.axes, (inputs, model.dimension - labels)),
+        (model.look.centre, (inputs,)),
         (model.patch.weight, (width, labels)),
         (model.patch.directions, (width, directions)),
         (model.centre, (directions,)),
     ]
-    if model.words is not None and model.text_labels and model.text_tissue:
+    if model.words is not None and model.text_labels and model.text_look:
         columns = model.words.idf.size
         expected += [
             (model.text_labels.weight, (columns, labels)),
-            (model.text_tissue.weight, (columns, directions)),
+            (model.text_look.weight, (columns, model.dimension - labels)),
         ]
     if any(array.shape != shape for array, shape in expected):
         raise ModelCorrupt(f"The arrays of the model {name} do not fit each other.")
