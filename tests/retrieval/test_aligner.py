@@ -78,6 +78,17 @@ def test_discriminant_equals_the_textbook():
     np.testing.assert_allclose(residual.T @ residual / 300, np.eye(2), atol=0.02)
 
 
+def test_few_wide_inputs_give_the_same_scores_in_less_memory():
+    rng = np.random.default_rng(0)
+    labels = np.arange(20) % 3
+    inputs = rng.normal(size=(20, 40)) + rng.normal(size=(3, 40))[labels]
+    in_span = fit_discriminant(inputs, labels, label_count=4, shrinkage=0.2)
+    # Asking for directions takes the plain form.
+    plain = fit_discriminant(inputs, labels, label_count=4, shrinkage=0.2, direction_count=1)
+    others = rng.normal(size=(5, 40))
+    np.testing.assert_allclose(in_span.scores(others), plain.scores(others), rtol=1e-4, atol=1e-3)
+
+
 def test_discriminant_refuses_one_label_and_never_answers_an_absent_one():
     inputs = np.random.default_rng(0).normal(size=(20, 3))
     with pytest.raises(ValueError, match="two labels"):

@@ -51,7 +51,11 @@ class Discriminant:
 
     def project(self, inputs: Floats) -> Float32Array:
         """Return (n, K): inputs along the discriminating directions."""
-        return self.standardised(inputs) @ self.directions
+        # Piece by piece: a large slide needs no second copy of its features.
+        out = np.empty((len(inputs), self.directions.shape[1]), np.float32)
+        for part in _chunks(len(inputs)):
+            out[part] = self.standardised(inputs[part]) @ self.directions
+        return out
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,8 @@ def fit_discriminant(
     share = np.full(len(labels), 1 / len(labels)) if weights is None else weights / weights.sum()
     width = inputs.shape[1]
     centre, scale = _moments(inputs, share)
+    if width > len(labels) and not direction_count:
+        return _fit_in_span(inputs, labels, centre, scale, share, label_count, shrinkage)
 
     mass = np.bincount(labels, share, label_count)
     means = np.zeros((label_count, width))
@@ -148,6 +154,40 @@ def fit_discriminant(
     else:
         directions = np.zeros((width, 0))
     return Discriminant(*(_stored(a) for a in (centre, scale, weight, bias, directions)))
+
+
+def _fit_in_span(
+    inputs: Floats,
+    labels: Ints,
+    centre: Doubles,
+    scale: Doubles,
+    share: Doubles,
+    label_count: int,
+    shrinkage: float,
+) -> Discriminant:
+    """Fit scores where there are fewer inputs than features: memory (n, D), not (D, D).
+
+    The identity in the shrunk covariance leaves the span of the inputs to itself, and all label
+    means lie in it: the outcome is that of the plain form.
+    """
+    rows = (inputs.astype(np.float64) - centre) / scale
+    # An orthonormal basis (D, r) of the span, by the small Gram matrix of the inputs.
+    values, vectors = linalg.eigh(rows @ rows.T)
+    kept = values > values[-1] * 1e-12
+    basis = rows.T @ (vectors[:, kept] / np.sqrt(values[kept]))
+    inner = rows @ basis
+    mass = np.bincount(labels, share, label_count)
+    means = np.zeros((label_count, inner.shape[1]))
+    np.add.at(means, labels, inner * share[:, None])
+    means /= np.maximum(mass, 1e-300)[:, None]
+    scatter = inner.T @ (inner * share[:, None]) - (means * mass[:, None]).T @ means
+    level = shrinkage * np.trace(scatter) / inputs.shape[1] + 1e-9
+    within = (1 - shrinkage) * scatter + level * np.eye(len(scatter))
+    weight = linalg.solve(within, means.T, assume_a="pos")
+    bias = -0.5 * (means * weight.T).sum(1)
+    bias[mass == 0] = -1e6
+    nothing = np.zeros((inputs.shape[1], 0))
+    return Discriminant(*(_stored(a) for a in (centre, scale, basis @ weight, bias, nothing)))
 
 
 def soft_labels(scores: Floats, temperature: float) -> Float32Array:
