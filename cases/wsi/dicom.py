@@ -14,8 +14,13 @@ from typing import Any, BinaryIO
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_partial
-from pydicom.uid import UID, ImplicitVRLittleEndian, VLWholeSlideMicroscopyImageStorage
+from pydicom.filereader import read_file_meta_info, read_partial
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    VLWholeSlideMicroscopyImageStorage,
+)
 
 from cases.wsi.delivery import Limits
 from cases.wsi.errors import (
@@ -90,7 +95,7 @@ def read_header(path: Path, limits: Limits) -> Header:
         `corrupt` or `absurd_dimensions`.
     """
     with path.open("rb") as file:
-        dataset = _read_dataset(file)
+        dataset = _read_dataset(path, file)
         _require_wsi(dataset)
         syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
         has_pixels = file.read(4) == _PIXEL_DATA
@@ -102,14 +107,17 @@ def read_header(path: Path, limits: Limits) -> Header:
     return header
 
 
-def _read_dataset(file: BinaryIO) -> Dataset:
+def _read_dataset(path: Path, file: BinaryIO) -> Dataset:
     try:
+        # Read first: the whole of a deflated dataset would be inflated into memory.
+        if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            raise UnsupportedTransferSyntaxError("Deflated DICOM files are not supported.")
         return pydicom.dcmread(file, stop_before_pixels=True)
     except InvalidDicomError as error:
         raise NotWsiDicomError("This is no DICOM file.") from error
     except (EOFError, struct.error) as error:
         raise TruncatedError from error
-    except MemoryError:
+    except (MemoryError, UnsupportedTransferSyntaxError):
         raise
     except Exception as error:  # pydicom raises what the broken value leads to
         raise CorruptError("The DICOM header cannot be read.") from error

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import tifffile
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import UID
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from tests.synthetic_slide import make_uid, picture, write_dicom_slide, write_tiff_slide
 
@@ -152,6 +153,14 @@ def private_syntax(folder: Path) -> None:
     file.write_bytes(file.read_bytes().replace(known, b"1.2.840.113619.5.2.9"))
 
 
+def deflated(folder: Path) -> None:
+    write_dicom_slide(folder / "slide", levels=1, jpeg=False)
+    file = folder / "slide" / "level-0.dcm"
+    dataset = pydicom.dcmread(file)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(file)
+
+
 def two_patients(folder: Path) -> None:
     def change(number: int, dataset: Dataset) -> None:
         dataset.PatientID = f"MRN-{number}"
@@ -284,6 +293,7 @@ BAD_INPUTS: dict[str, tuple[Maker, str]] = {
     "DICOM of another kind": (not_microscopy, "not_wsi_dicom"),
     "DICOM video": (video_syntax, "unsupported_transfer_syntax"),
     "DICOM of a private syntax": (private_syntax, "unsupported_transfer_syntax"),
+    "deflated DICOM": (deflated, "unsupported_transfer_syntax"),
     "two patients": (two_patients, "mixed_patients"),
     "two names without numbers": (two_names_without_ids, "mixed_patients"),
     "two accessions": (two_accessions, "conflicting_instances"),
