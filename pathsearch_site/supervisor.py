@@ -42,7 +42,7 @@ class Child:
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen | None = None
     started_at: float = 0.0
-    restarts: int = field(default=0)
+    restarts: int = 0
 
     def start(self, log_dir: Path) -> None:
         """Start the process in a group of its own, so that Ctrl-C reaches only the parent."""

@@ -6,7 +6,6 @@ unmatched list, as any upload would.
 
 import csv
 import io
-import os
 import re
 import shutil
 import zipfile
@@ -26,6 +25,7 @@ from cases.models import Department, SlideUpload
 from cases.services.cases import case_upsert
 from cases.services.matching import known
 from cases.services.reports import report_save
+from cases.services.store import link_or_copy
 from cases.services.uploads import upload_local_folder
 
 _SUFFIXES = frozenset({".svs", ".ndpi", ".tif", ".tiff", ".scn", ".bif"})
@@ -108,7 +108,7 @@ def _upload_source(source: FoundSource, home: Department, user: Any) -> SlideUpl
     staged.mkdir(parents=True)
     files = sorted(source.path.glob("*.dcm")) if source.path.is_dir() else [source.path]
     for file in files:
-        _link_or_copy(file, staged / file.name)
+        link_or_copy(file, staged / file.name)
     upload = upload_local_folder(
         user=user,
         department=home,
@@ -132,13 +132,6 @@ def _form(source: FoundSource, first: Path) -> dict[str, str]:
         return form  # the intake names what is wrong with it
     said = {"accession_number": header.get("AccessionNumber"), "mrn": header.get("PatientID")}
     return {name: value for name, value in form.items() if not known(said[name])}
-
-
-def _link_or_copy(file: Path, target: Path) -> None:
-    try:
-        os.link(file, target)
-    except OSError:  # another disk, or a file that is not ours
-        shutil.copyfile(file, target)
 
 
 def _patch_slides_ensure(folder: Path, users: Users, note: Note) -> Iterator[SlideUpload]:

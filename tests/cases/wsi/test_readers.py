@@ -133,7 +133,7 @@ def test_mpp_given_at_opening_overrides(tmp_path):
 def test_resolution_of_vendor_files(tmp_path, mpp, description, expected):
     file = write_tiff_slide(tmp_path / "slide.svs", mpp=mpp, description=description)
     reader = open_slide(file)
-    assert reader.mpp == pytest.approx(expected[0]) if expected[0] else reader.mpp is None
+    assert reader.mpp == (pytest.approx(expected[0]) if expected[0] else None)
     assert reader.mpp_source == expected[1]
 
 
