@@ -3,6 +3,7 @@
 from cases.models.audit import AccessEvent
 from cases.models.clinical import Block, Case, Patient, Report, Slide, Specimen
 from cases.models.cohorts import Cohort, CohortEntry
+from cases.models.derived import DerivedInstance
 from cases.models.images import SlideImage, SlideInstance
 from cases.models.organisation import ApiToken, Department, Membership
 from cases.models.uploads import SlideUpload, UploadFile, UploadItem
@@ -16,6 +17,7 @@ __all__ = [
     "Cohort",
     "CohortEntry",
     "Department",
+    "DerivedInstance",
     "LeasedWork",
     "Membership",
     "Patient",

@@ -55,6 +55,7 @@ def sweep_store() -> list[str]:
     removed += _sweep("work", _ids(SlideUpload, Q(state=State.RUNNING)))
     removed += _sweep("slides", _ids(SlideImage, Q()))
     removed += _sweep("thumbnails", _ids(SlideImage, Q()))
+    removed += _sweep("derived", _ids(SlideImage, Q()))
     removed += _sweep("unmatched", _ids(UploadItem, Q(state=UploadItem.State.UNMATCHED)))
     return removed
 
