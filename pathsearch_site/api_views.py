@@ -55,7 +55,7 @@ class UnknownRouteView(APIView):
 
 
 def _is_api(request: HttpRequest) -> bool:
-    return request.path.startswith("/api/")
+    return request.path.startswith(("/api/", "/dicomweb/"))
 
 
 def _problem(status: int, code: str, detail: str) -> JsonResponse:

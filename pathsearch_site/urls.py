@@ -7,10 +7,11 @@ urlpatterns = [
     path("", include("cases.urls")),
     path("", include("retrieval.urls")),
     path("api/", include("pathsearch_site.api_urls")),
+    path("dicomweb/", include("cases.dicomweb.urls")),
     path("admin/", admin.site.urls),
 ]
 
-# Under /api/ these answer with problem+json, elsewhere with the pages of templates/.
+# Under /api/ and /dicomweb/ these answer with problem+json, elsewhere with the pages of templates/.
 handler400 = "pathsearch_site.api_views.bad_request"
 handler403 = "pathsearch_site.api_views.permission_denied"
 handler404 = "pathsearch_site.api_views.not_found"

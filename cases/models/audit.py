@@ -28,6 +28,7 @@ class AccessEvent(models.Model):
     class Channel(models.TextChoices):
         PAGE = "page", "Page"
         API = "api", "API"
+        DICOM = "dicom", "DICOM"
         TASK = "task", "Background task"
         COMMAND = "command", "Command line"
 

@@ -83,6 +83,8 @@ class ApiToken(models.Model):
         COHORTS_READ = "cohorts:read", "Read cohorts"
         COHORTS_WRITE = "cohorts:write", "Curate cohorts"
         INDEX_READ = "index:read", "Read the state of indexing"
+        DICOMWEB_READ = "dicomweb:read", "Search and retrieve slides by DICOMweb"
+        DICOMWEB_WRITE = "dicomweb:write", "Store slides by DICOMweb"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(

@@ -26,6 +26,7 @@ class SlideUpload(LeasedWork, Record):
         API = "api", "API"
         COMMAND = "command", "Command line"
         DEMO = "demo", "Demo archive"
+        DICOMWEB = "dicomweb", "DICOMweb"
 
     department = models.ForeignKey(Department, on_delete=models.PROTECT, related_name="uploads")
     uploaded_by = models.ForeignKey(

@@ -86,9 +86,12 @@ def _with_token(user: Any, detail: dict[str, Any] | None) -> dict[str, Any]:
 
 def request_origin(request: Any) -> dict[str, Any]:
     """Return who, by which door and from where, of a request: keywords of access_event_record."""
-    is_api = request.path.startswith("/api/")
+    doors = {"/api/": Channel.API, "/dicomweb/": Channel.DICOM}
     return {
         "user": request.user,
-        "channel": Channel.API if is_api else Channel.PAGE,
+        "channel": next(
+            (channel for start, channel in doors.items() if request.path.startswith(start)),
+            Channel.PAGE,
+        ),
         "address": request.META.get("REMOTE_ADDR") or None,
     }

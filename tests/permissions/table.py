@@ -54,6 +54,14 @@ PUBLIC = [
         "api_unknown_route", public=True, ok=404, url=lambda _world, _place: {"rest": "v1/nothing/"}
     ),
     Row("logout", "POST", public=True, ok=302),
+    *(
+        Row(name, method, public=True, ok=404, url=url)
+        for name, url in (
+            ("dicomweb-unknown", None),
+            ("dicomweb-unknown-route", lambda _world, _place: {"rest": "nothing"}),
+        )
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+    ),
 ]
 
 PAGES = [
