@@ -9,14 +9,14 @@ TORCH_VERSION := 2.13.0
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test lint browser-deps vendor lock screenshots clean bench
+.PHONY: run test lint browser-deps partners vendor lock screenshots clean bench
 
 ## Start the site: environment, database, demo archive, web and workers.
 run: $(VENV)/.installed
 	@exec $(BIN)/python -m pathsearch_site.supervisor
 
 ## Everything that CI checks.
-test: $(VENV)/.installed-dev browser-deps lint
+test: $(VENV)/.installed-dev browser-deps partners lint
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.installed-dev
@@ -58,6 +58,14 @@ browser-deps:
 	  SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 	  $$SUDO apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq chromium >/dev/null; }
 	@[ ! -f package-lock.json ] || [ -d node_modules/axe-core ] || ! command -v npm >/dev/null || npm ci --silent --no-audit --no-fund
+
+# The tests talk to other vendors' DICOM programs; those that are missing are skipped by name.
+PARTNERS := orthanc orthanc-dicomweb orthanc-wsi dcmtk dicom3tools
+partners:
+	@dpkg -s $(PARTNERS) >/dev/null 2>&1 || { \
+	  SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  $$SUDO apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq $(PARTNERS) >/dev/null; } \
+	  || echo "The DICOM partners cannot be installed here; their tests are skipped."
 
 ## Front-end packages from npm, copied into static/vendor (the running site needs no Node).
 vendor:
