@@ -10,7 +10,11 @@ from django.contrib.auth.models import Group
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
-from cases import models, permissions
+from cases import (
+    admin_dicom,  # noqa: F401  (registers)
+    models,
+    permissions,
+)
 from cases.admin_access import (
     AuditedChanges,
     ClinicalAdmin,

@@ -4,6 +4,7 @@ from cases.models.audit import AccessEvent
 from cases.models.clinical import Block, Case, Patient, Report, Slide, Specimen
 from cases.models.cohorts import Cohort, CohortEntry
 from cases.models.derived import DerivedInstance
+from cases.models.dicom import DicomPeer, StorageCommitment
 from cases.models.images import SlideImage, SlideInstance
 from cases.models.organisation import ApiToken, Department, Membership
 from cases.models.uploads import SlideUpload, UploadFile, UploadItem
@@ -18,6 +19,7 @@ __all__ = [
     "CohortEntry",
     "Department",
     "DerivedInstance",
+    "DicomPeer",
     "LeasedWork",
     "Membership",
     "Patient",
@@ -27,6 +29,7 @@ __all__ = [
     "SlideInstance",
     "SlideUpload",
     "Specimen",
+    "StorageCommitment",
     "UploadFile",
     "UploadItem",
 ]

@@ -31,6 +31,7 @@ class AccessEvent(models.Model):
         DICOM = "dicom", "DICOM"
         TASK = "task", "Background task"
         COMMAND = "command", "Command line"
+        FOLDER = "folder", "Watch folder"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     at = models.DateTimeField(auto_now_add=True, db_index=True)

@@ -45,6 +45,11 @@ class SlideImage(Record):
     is_fluorescence = models.BooleanField(default=False)
     is_synthetic = models.BooleanField(default=False, help_text="Made by the demo generator")
     has_label_image = models.BooleanField(default=False)
+    settles_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Until then more instances of the series may come; it is indexed after that",
+    )
 
     objects = SlideImageQuerySet.as_manager()
 

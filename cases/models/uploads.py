@@ -25,6 +25,8 @@ class SlideUpload(LeasedWork, Record):
         PAGE = "page", "Upload page"
         API = "api", "API"
         COMMAND = "command", "Command line"
+        DICOM = "dicom", "DICOM network"
+        FOLDER = "folder", "Watch folder"
         DEMO = "demo", "Demo archive"
         DICOMWEB = "dicomweb", "DICOMweb"
 
@@ -48,6 +50,10 @@ class SlideUpload(LeasedWork, Record):
     slide_label = models.CharField(max_length=80, blank=True)
     mpp = models.FloatField("µm per pixel", null=True, blank=True)
     is_synthetic = models.BooleanField(default=False)
+    is_whole = models.BooleanField(
+        default=True,
+        help_text="Nothing more is to come of its series; arrivals by network do not say so",
+    )
 
     objects = OwnedQuerySet.as_manager()
 
@@ -104,6 +110,7 @@ class UploadItem(Record):
         ACCEPTED = "accepted", "Accepted"
         DUPLICATE = "duplicate", "Already here"
         UNMATCHED = "unmatched", "Needs matching"
+        INCOMPLETE = "incomplete", "Waiting for more instances"
         REFUSED = "refused", "Refused"
         DISCARDED = "discarded", "Discarded"
 

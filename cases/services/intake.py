@@ -18,7 +18,7 @@ from django.utils import timezone
 from cases import signals
 from cases.errors import Conflict
 from cases.models import Department, SlideImage, SlideInstance, SlideUpload, UploadItem
-from cases.services import matching, records, store
+from cases.services import arrivals, matching, records, store
 from cases.services.audit import Action, access_event_record
 from cases.wsi.delivery import FoundSlide
 
@@ -216,6 +216,8 @@ def accept(
             home=home,
             is_synthetic=upload.is_synthetic,
         )
+    image.settles_at = arrivals.settles_at(upload)
+    image.save(update_fields=["settles_at", "updated_at"])
     access_event_record(
         user=user,
         action=Action.CHANGE if verdict.extends else Action.CREATE,

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from cases.errors import LeaseLost
@@ -22,6 +22,7 @@ from cases.models import LeasedWork
 from cases.services.queue import messages_wait
 
 QUEUED, RUNNING, FAILED = "queued", "running", "failed"
+ALWAYS = Q()
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,14 @@ class Lease:
         return again
 
 
-def claim(model: type[LeasedWork], pk: Any) -> Lease | None:
-    """Return a lease on a queued row, with its attempt counted; None when it is not to be had."""
+def claim(model: type[LeasedWork], pk: Any, *, due: Q = ALWAYS) -> Lease | None:
+    """Return a lease on a queued row, with its attempt counted; None when it is not to be had.
+
+    due: what must hold of the row besides, in the same UPDATE.
+    """
     now = timezone.now()
     token = uuid.uuid4()
-    claimed = model._base_manager.filter(pk=pk, state=QUEUED).update(
+    claimed = model._base_manager.filter(due, pk=pk, state=QUEUED).update(
         state=RUNNING,
         attempts=F("attempts") + 1,
         started_at=now,

@@ -226,6 +226,11 @@ INSPECT_TIMEOUT_SECONDS = env.integer(
     300,
     "Seconds after which the child process that parses an upload is stopped",
 )
+DICOM_QUIET_SECONDS = env.integer(
+    "PATHSEARCH_DICOM_QUIET_SECONDS",
+    60,
+    "Seconds without a new instance after which a series that came by network counts as whole",
+)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024**2
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024**2
 

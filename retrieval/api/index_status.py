@@ -17,6 +17,11 @@ class IndexStatusSerializer(serializers.ModelSerializer):
     model = serializers.CharField(source="model.name", read_only=True)
     progress_percent = serializers.IntegerField(read_only=True)
     changed_at = serializers.DateTimeField(read_only=True)
+    settles_at = serializers.DateTimeField(
+        source="slide_image.settles_at",
+        read_only=True,
+        help_text="Until then more instances of the series may come; it is indexed after that",
+    )
 
     class Meta:
         model = SlideIndex
@@ -40,6 +45,7 @@ class IndexStatusSerializer(serializers.ModelSerializer):
             "finished_at",
             "created_at",
             "changed_at",
+            "settles_at",
         )
         read_only_fields = fields
 
@@ -72,5 +78,5 @@ class IndexStatusViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, views
 
     def get_queryset(self) -> QuerySet[SlideIndex]:
         return selectors_indexing.slide_indexes(user=self.request.user).select_related(
-            "department", "model"
+            "department", "model", "slide_image"
         )

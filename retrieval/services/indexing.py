@@ -15,6 +15,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from cases.errors import Conflict, LeaseLost
@@ -45,6 +47,8 @@ log = logging.getLogger(__name__)
 TASK = "retrieval.tasks.index_slide_task"
 CLUSTER = "indexing"
 State = SlideIndex.State
+# Of a queued row: more instances of its series may come by network.
+SETTLING = "settling"
 FINISHED_STATES = [State.INDEXED, State.SKIPPED, State.FAILED]
 INDEXING_NICENESS = 10
 # Two keep a CPU's encoder fed; a GPU takes what the cores can decode.
@@ -58,6 +62,7 @@ def index_ensure(*, slide_image: SlideImage) -> SlideIndex:
 
     An image that was indexed before is indexed again: its pixels have changed. What is
     running on the old pixels loses its lease; the old embedding serves until the new one.
+    A series that may still grow waits until it settles: the sweep wakes the worker then.
     """
     try:
         model = active_model(Modality.IMAGE)
@@ -71,7 +76,13 @@ def index_ensure(*, slide_image: SlideImage) -> SlideIndex:
         )
         if not created:
             work.requeue(SlideIndex, index.pk, from_states=[*FINISHED_STATES, State.RUNNING])
-        index_enqueue(index)
+        rows = SlideIndex.objects.filter(pk=index.pk)
+        if slide_image.settles_at is not None and slide_image.settles_at > timezone.now():
+            reason = _("Waiting for more instances of the series.")
+            rows.update(reason_code=SETTLING, reason=reason)
+        else:
+            rows.filter(reason_code=SETTLING).update(reason_code="", reason="")
+            index_enqueue(index)
     index.refresh_from_db()
     return index
 
@@ -118,7 +129,7 @@ def index_run(pk: UUID | str) -> str | None:
     None: the row is not to be had (done, taken by another worker, or deleted), or it was
     taken over meanwhile. An unexpected error queues the row again and is raised.
     """
-    lease = work.claim(SlideIndex, pk)
+    lease = work.claim(SlideIndex, pk, due=_settled())
     if lease is None:
         return None
     index = SlideIndex.objects.select_related("slide_image", "model").get(pk=pk)
@@ -139,6 +150,11 @@ def index_run(pk: UUID | str) -> str | None:
         return _end_without(index, lease, State.FAILED, error.code, error.message)
     except Exception as error:
         return _give_back(index, lease, error)
+
+
+def _settled() -> Q:
+    """Return the condition that no more instances of the series are waited for."""
+    return Q(slide_image__settles_at=None) | Q(slide_image__settles_at__lte=timezone.now())
 
 
 def _embed(index: SlideIndex, heartbeat: "Heartbeat") -> EmbeddedSlide:
@@ -246,8 +262,10 @@ def index_sweep() -> dict[str, int]:
     queued, failed = work.expire_leases(SlideIndex)
     forgotten = work.forgotten(SlideIndex, cluster=CLUSTER)
     with transaction.atomic():
-        for index in SlideIndex.objects.filter(pk__in=[*queued, *forgotten]):
+        lost = SlideIndex.objects.filter(pk__in=[*queued, *forgotten])
+        for index in lost.exclude(reason_code=SETTLING):
             index_enqueue(index)
+    index_wake_settled()
     missing = _index_missing()
     counts = {
         "requeued": len(queued),
@@ -258,6 +276,19 @@ def index_sweep() -> dict[str, int]:
     if any(counts.values()):
         log.warning("index sweep: %s", counts)
     return counts
+
+
+def index_wake_settled() -> int:
+    """Queue the series whose quiet time is over; returns how many."""
+    count = 0
+    rows = SlideIndex.objects.filter(_settled(), state=State.QUEUED, reason_code=SETTLING)
+    for index in rows:
+        with transaction.atomic():
+            # Once, however many sweeps look at the same moment.
+            if rows.filter(pk=index.pk).update(reason_code="", reason=""):
+                index_enqueue(index)
+                count += 1
+    return count
 
 
 def _index_missing(limit: int = 200) -> int:

@@ -38,6 +38,8 @@ ADMIN = {
     "cases.slide": AdminRow("D", kind="slide"),
     "cases.report": AdminRow("D", kind="report"),
     "cases.slideimage": AdminRow("D", kind="slide_image"),
+    "cases.dicompeer": AdminRow("SU", add="SU", delete="SU"),
+    "cases.storagecommitment": AdminRow("SU"),
     "cases.cohort": AdminRow("D", kind="cohort"),
     "cases.slideupload": AdminRow("D", kind="upload"),
     "retrieval.slideindex": AdminRow("D", kind="index"),
