@@ -55,6 +55,7 @@ class SlideImage(Record):
 
     class Meta:
         ordering = ["-created_at"]
+        indexes = [models.Index(fields=["study_instance_uid", "series_instance_uid"])]
         constraints = [
             models.UniqueConstraint(
                 fields=["department", "content_sha256"], name="slide_image_content_is_unique"
@@ -104,6 +105,7 @@ class SlideInstance(Record):
 
     class Meta:
         ordering = ["-total_columns", "sop_instance_uid"]
+        indexes = [models.Index(fields=["sop_instance_uid"])]
         constraints = [
             models.UniqueConstraint(
                 fields=["department", "sop_instance_uid"], name="slide_instance_uid_is_unique"
@@ -112,3 +114,19 @@ class SlideInstance(Record):
 
     def __str__(self) -> str:
         return self.sop_instance_uid
+
+
+class SlideInstanceIndex(models.Model):
+    """What DICOMweb sends of an instance without parsing its file; made once, never changed.
+
+    Reached through its instance alone, so that `visible_to` has been asked before.
+    """
+
+    instance = models.OneToOneField(
+        SlideInstance, on_delete=models.CASCADE, primary_key=True, related_name="index"
+    )
+    metadata = models.BinaryField(help_text="cases.wsi.metadata: DICOM JSON in compressed parts")
+    frame_table = models.BinaryField(help_text="cases.wsi.frames: where the frames lie")
+
+    def __str__(self) -> str:
+        return str(self.instance_id)

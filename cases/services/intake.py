@@ -268,5 +268,8 @@ def relocated(found: FoundSlide, names: dict[str, str]) -> FoundSlide:
         found,
         files=tuple(sorted(names.values())),
         main_file=names.get(found.main_file, ""),
-        instances=tuple(replace(i, file=names[i.file]) for i in found.instances),
+        # What was read for the index goes into rows of its own, not into the facts.
+        instances=tuple(
+            replace(i, file=names[i.file], metadata="", frame_table="") for i in found.instances
+        ),
     )

@@ -3,6 +3,7 @@
 Called inside the transaction that holds the department's lock.
 """
 
+import base64
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from cases.models import (
     Slide,
     SlideImage,
     SlideInstance,
+    SlideInstanceIndex,
     Specimen,
 )
 from cases.services import store
@@ -193,7 +195,8 @@ def image_extend(image: SlideImage, found: FoundSlide, folder: Path) -> SlideIma
 
 
 def _instances_create(image: SlideImage, found: FoundSlide, known: set[str]) -> None:
-    SlideInstance.objects.bulk_create(
+    new = [i for i in found.instances if i.sop_instance_uid not in known]
+    rows = SlideInstance.objects.bulk_create(
         SlideInstance(
             department_id=image.department_id,
             slide_image=image,
@@ -207,6 +210,14 @@ def _instances_create(image: SlideImage, found: FoundSlide, known: set[str]) -> 
             frame_count=instance.frame_count,
             transfer_syntax_uid=instance.transfer_syntax_uid,
         )
-        for instance in found.instances
-        if instance.sop_instance_uid not in known
+        for instance in new
+    )
+    SlideInstanceIndex.objects.bulk_create(
+        SlideInstanceIndex(
+            instance=row,
+            metadata=base64.b64decode(instance.metadata),
+            frame_table=base64.b64decode(instance.frame_table),
+        )
+        for row, instance in zip(rows, new, strict=True)
+        if instance.metadata
     )

@@ -37,6 +37,9 @@ class FoundInstance(_Plain):
         Path relative to the examined folder.
     total_columns, total_rows
         Size of the total pixel matrix in pixels of this instance's own level.
+    metadata, frame_table
+        Base64 of `cases.wsi.metadata.metadata_parts` and of the packed
+        `cases.wsi.frames.FrameTable`; empty when too large to travel: made on demand then.
     """
 
     sop_instance_uid: str
@@ -48,6 +51,8 @@ class FoundInstance(_Plain):
     total_rows: int
     frame_count: int
     transfer_syntax_uid: str
+    metadata: str = ""
+    frame_table: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -16,9 +17,14 @@ from cases.wsi.errors import (
     MixedPatientsError,
     NoVolumeError,
 )
+from cases.wsi.frames import read_frame_table
+from cases.wsi.metadata import instance_path, metadata_parts
 from cases.wsi.stains import stain_of
 from cases.wsi.values import clean_text, iso_date, iso_time, sha256_of_set
 from cases.wsi.wsidicom_reader import WsiDicomReader
+
+MAX_METADATA_BYTES = 4 * 2**20
+"""Of one instance, compressed: what travels to the parent as one line is bounded there."""
 
 _EPIFLUORESCENCE = "111743"  # DCM code of PS3.16 CID 8123
 _DATE_TIMES = ("%Y%m%d%H%M%S.%f%z", "%Y%m%d%H%M%S%z", "%Y%m%d%H%M%S.%f", "%Y%m%d%H%M%S")
@@ -109,6 +115,7 @@ def describe(
             total_rows=header.total_rows,
             frame_count=header.frame_count,
             transfer_syntax_uid=header.transfer_syntax_uid,
+            **_index(header),
         )
         for header in headers
     )
@@ -139,6 +146,18 @@ def describe(
         instances=instances,
         **_facts(ordered),
     )
+
+
+def _index(header: Header) -> dict[str, str]:
+    """Return metadata and frame table as text, so that nobody need parse the file again."""
+    dataset, table = read_frame_table(header.file)
+    metadata = metadata_parts(dataset, instance_path(dataset))
+    if len(metadata) > MAX_METADATA_BYTES:
+        return {}
+    return {
+        "metadata": base64.b64encode(metadata).decode(),
+        "frame_table": base64.b64encode(table.pack()).decode(),
+    }
 
 
 def series_name(files: Sequence[str], series_instance_uid: str) -> str:
