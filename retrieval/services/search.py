@@ -17,6 +17,7 @@ from django.db.models import Q, QuerySet
 from cases.models import SlideImage
 from cases.permissions import departments_with
 from cases.services.audit import Action, access_event_record
+from retrieval.engine.mosaic import tokens_from_bytes
 from retrieval.engine.ranking import (
     best_pairs,
     competition_ranks,
@@ -51,6 +52,11 @@ PAIRS = 4
 # Share of the mosaic in the image similarity; the slide vector's cosine has the rest.
 MOSAIC_SHARE_OF_SLIDE = 0.7
 MOSAIC_SHARE_OF_PART = 0.9
+
+
+def mosaic_share(model: EmbeddingModel, *, whole_slide: bool) -> float:
+    """Return the weight of the mosaic in the image similarity; the vectors have the rest."""
+    return MOSAIC_SHARE_OF_SLIDE if whole_slide else MOSAIC_SHARE_OF_PART
 
 
 @dataclass
@@ -227,15 +233,17 @@ def _compare_mosaics(scope: _Scope, part: ImagePart, found: dict[UUID, _Evidence
         [mosaic.tokens for mosaic in stored],
         [_shares(mosaic.places) for mosaic in stored],
     )
+    # At the precision that is stored with the question: an explanation then finds the same sum.
+    asked = tokens_from_bytes(part.mosaic.token_bytes(), part.mosaic.tokens.shape[1])
     by_mosaic, cosines = mosaic_similarity(
-        part.mosaic.tokens,
+        asked,
         _shares(part.mosaic.places),
         tokens,
         shares,
         present,
         backward=0.5 if part.whole_slide else 0.0,
     )
-    of_mosaic = MOSAIC_SHARE_OF_SLIDE if part.whole_slide else MOSAIC_SHARE_OF_PART
+    of_mosaic = mosaic_share(part.model, whole_slide=part.whole_slide)
     for mosaic, similarity, matrix in zip(stored, by_mosaic.tolist(), cosines, strict=True):
         evidence = found[mosaic.slide_image_id]
         # Rounded: the last bits depend on how many candidates share the matrix product.

@@ -347,6 +347,13 @@ API = [
         in_body=True,
     ),
     Row("searches-detail", of="search"),
+    Row(
+        "searches-explanation",
+        of="search",
+        url=lambda world, place: {"pk": world.id("search", place), "rank": 1},
+    ),
+    # 409: the slides of the world have no kept features.
+    Row("slide-images-attention", of="slide_image", ok=409),
     Row("index-status-list", lists="index"),
     Row("index-status-detail", of="index"),
 ]
