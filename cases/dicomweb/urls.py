@@ -1,10 +1,13 @@
 """Routes of DICOMweb. Names have a dash: tokens work there, and errors are problem+json."""
 
-from django.urls import path
+from django.urls import include, path
 
 from cases.dicomweb.base import UnknownDicomWebRoute
+from cases.dicomweb.retrieve import RetrieveObjects
 
 urlpatterns = [
+    path("studies/<str:study_uid>", RetrieveObjects.as_view(), name="dicomweb-study"),
+    path("studies/<str:study_uid>/", include("cases.dicomweb.retrieve_urls")),
     path("", UnknownDicomWebRoute.as_view(), name="dicomweb-unknown"),
     path("<path:rest>", UnknownDicomWebRoute.as_view(), name="dicomweb-unknown-route"),
 ]

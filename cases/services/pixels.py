@@ -89,11 +89,16 @@ def thumbnail_jpeg(slide_image: SlideImage) -> bytes:
 
 def label_jpeg(slide_image: SlideImage) -> bytes:
     """Return the photo of the printed label: patient data, never kept. Http404 where none is."""
+    return _jpeg(label_rgb(slide_image))
+
+
+def label_rgb(slide_image: SlideImage) -> np.ndarray[Any, Any]:
+    """Return the same as pixels (height, width, 3)."""
     with slide_reader(slide_image) as reader:
         label = reader.label_image()
     if label is None:
         raise Http404("This slide has no label image.")
-    return _jpeg(label)
+    return label
 
 
 def _jpeg(rgb: np.ndarray[Any, Any]) -> bytes:

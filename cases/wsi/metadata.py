@@ -171,6 +171,8 @@ def bulk_value(dataset: Dataset, path: str) -> bytes:
     if wanted not in dataset or wanted == PIXEL_DATA:
         raise KeyError(path)
     raw = dataset.get_item(wanted)
+    if dataset[wanted].VR == "SQ":
+        raise KeyError(path)
     value = raw.value if isinstance(raw, RawDataElement) else dataset[wanted].value
     if not isinstance(value, bytes):
         raise KeyError(path)
