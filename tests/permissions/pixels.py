@@ -2,10 +2,12 @@
 
 from functools import cache
 from pathlib import Path
+from uuid import UUID
 
 from django.conf import settings
 
-from cases.models import SlideImage
+from cases.models import SlideImage, SlideInstance
+from cases.wsi.uids import instance_uid, related_uid, uid_of
 from tests.synthetic_slide import picture, write_dicom_slide
 
 SIDE = 512
@@ -23,5 +25,29 @@ def give_pixels(image: SlideImage) -> SlideImage:
     image.path = str(_written().relative_to(settings.DATA_DIR))
     image.width_l0 = image.height_l0 = SIDE
     image.level_count, image.has_label_image = 2, True
+    uids = dicom_uids(image.pk)
+    image.study_instance_uid, image.series_instance_uid = uids["study_uid"], uids["series_uid"]
     image.save()
+    SlideInstance.objects.create(
+        department=image.department,
+        slide_image=image,
+        sop_instance_uid=uids["sop_uid"],
+        sha256="0" * 64,
+        flavor=SlideInstance.Flavor.VOLUME,
+        file_name="level-0.dcm",
+        size_bytes=(_written() / "level-0.dcm").stat().st_size,
+        total_columns=SIDE,
+        total_rows=SIDE,
+        frame_count=4,
+        transfer_syntax_uid="1.2.840.10008.1.2.4.50",
+    )
     return image
+
+
+def dicom_uids(pk: UUID) -> dict[str, str]:
+    """Return the UIDs of the slide image's study, series and only instance, by its row's id."""
+    return {
+        "study_uid": related_uid(pk, "study"),
+        "series_uid": uid_of(pk),
+        "sop_uid": instance_uid(pk, 1),
+    }

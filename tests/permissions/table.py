@@ -3,6 +3,7 @@
 from base64 import b64encode
 from typing import Any
 
+from tests.permissions.dicom_table import RETRIEVED
 from tests.permissions.row import Of, Row
 from tests.permissions.world import MISSING, WORD
 
@@ -358,4 +359,4 @@ API = [
     Row("index-status-detail", of="index"),
 ]
 
-TABLE = [*PUBLIC, *PAGES, *API]
+TABLE = [*PUBLIC, *PAGES, *API, *RETRIEVED]
