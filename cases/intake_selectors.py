@@ -28,7 +28,9 @@ def _counted(state: str) -> Coalesce:
 
 def uploads_listed(user: Any, *, state: str = "") -> QuerySet[SlideUpload]:
     """Return the uploads of the user's departments, newest first, with what came of them."""
-    rows = SlideUpload.objects.visible_to(user).select_related("department", "uploaded_by")
+    rows = SlideUpload.objects.visible_to(user).select_related(
+        "department", "uploaded_by", "dicom_peer"
+    )
     if state:
         rows = rows.filter(state=state)
     return rows.annotate(
@@ -43,7 +45,7 @@ def uploads_listed(user: Any, *, state: str = "") -> QuerySet[SlideUpload]:
 def upload_detail(user: Any, pk: Any) -> SlideUpload:
     """Return the upload with its items and sums, or raise Http404."""
     rows = (
-        SlideUpload.objects.select_related("department", "uploaded_by")
+        SlideUpload.objects.select_related("department", "uploaded_by", "dicom_peer")
         .prefetch_related("items__slide_image__slide__case")
         .annotate(
             files_total=Count("files"),

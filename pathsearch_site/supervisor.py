@@ -189,6 +189,8 @@ def children_of_site(host: str, port: int, with_demo: bool) -> list[Child]:
         Child("intake", [*MANAGE, "qcluster"]),
         Child("indexing", [*MANAGE, "qcluster"], environment={"Q_CLUSTER_NAME": "indexing"}),
     ]
+    if os.environ.get("PATHSEARCH_DICOM_SCP", "false").lower() in {"1", "true", "yes", "on"}:
+        children.append(Child("dicom", [*MANAGE, "dicom_scp"]))
     if with_demo:
         # It talks to the person at the terminal; the queue's own lines would drown it.
         quiet = {"PATHSEARCH_LOG_LEVEL": "WARNING"}

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import models
 
 from cases.models.base import Record
+from cases.models.dicom import DicomPeer
 from cases.models.images import SlideImage
 from cases.models.organisation import Department
 from cases.models.work import LeasedWork
@@ -33,6 +34,9 @@ class SlideUpload(LeasedWork, Record):
     department = models.ForeignKey(Department, on_delete=models.PROTECT, related_name="uploads")
     uploaded_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="uploads"
+    )
+    dicom_peer = models.ForeignKey(
+        DicomPeer, on_delete=models.SET_NULL, null=True, blank=True, related_name="uploads"
     )
     source = models.CharField(max_length=10, choices=Source, default=Source.PAGE)
     state = models.CharField(max_length=12, choices=State, default=State.RECEIVING, db_index=True)

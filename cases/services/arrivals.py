@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db.models import Max
 from django.utils import timezone
 
 from cases import signals
@@ -21,7 +22,9 @@ def settles_at(upload: SlideUpload) -> datetime | None:
     """Return until when more instances may come after those of this upload; None: none will."""
     if upload.is_whole:
         return None
-    return timezone.now() + timedelta(seconds=settings.DICOM_QUIET_SECONDS)
+    # The time since the last instance counts, not since it was looked at.
+    last = upload.files.aggregate(Max("created_at"))["created_at__max"] or timezone.now()
+    return last + timedelta(seconds=settings.DICOM_QUIET_SECONDS)
 
 
 def images_declare_whole(slide_images: Iterable[SlideImage]) -> int:

@@ -202,12 +202,12 @@ def upload_finish(*, upload: SlideUpload, user: Any) -> SlideUpload:
                 else "The upload holds no file.",
                 code="upload_incomplete",
             )
-        _queue(locked, [State.RECEIVING])
+        upload_queue(locked, [State.RECEIVING])
     locked.refresh_from_db()
     return locked
 
 
-def _queue(upload: SlideUpload, from_states: list[str]) -> bool:
+def upload_queue(upload: SlideUpload, from_states: list[str]) -> bool:
     """Queue the processing in the caller's transaction; returns whether this call did it."""
     if not work.requeue(SlideUpload, upload.pk, from_states=from_states):
         return False
@@ -219,7 +219,7 @@ def _queue(upload: SlideUpload, from_states: list[str]) -> bool:
 def upload_retry(*, upload: SlideUpload, user: Any) -> SlideUpload:
     """Queue a failed upload again; its bytes were kept."""
     permissions.require(user, "retry_work", upload.department_id)
-    if not _queue(upload, [State.FAILED]):
+    if not upload_queue(upload, [State.FAILED]):
         raise Conflict("Only a failed upload can be tried again.", code="not_failed")
     access_event_record(
         user=user,
