@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from cases.models import SlideImage, SlideUpload, UploadFile, UploadItem
-from cases.services import store, work
+from cases.services import network, store, work
 from cases.services.queue import enqueue
 from cases.services.uploads import PROCESS_TASK
 
@@ -23,7 +23,11 @@ BATCH = 500
 
 
 def sweep_uploads() -> None:
-    """Wake what waits for a worker: after a lost worker, or after a lost message."""
+    """Wake what waits for a worker: after a lost worker, or after a lost message.
+
+    Batches of a DICOM receiver that is gone are handed over, too.
+    """
+    network.batches_close(quiet_seconds=network.SWEEP_SECONDS)
     queued, _failed = work.expire_leases(SlideUpload)
     for pk in {*queued, *work.forgotten(SlideUpload)}:
         with transaction.atomic():
