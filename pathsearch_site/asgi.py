@@ -2,15 +2,20 @@
 
 import os
 
+import django
 from django.conf import settings
-from django.core.asgi import get_asgi_application
-
-from pathsearch_site.body_limit import BodyLimit
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pathsearch_site.settings.production")
+django.setup(set_prefix=False)
+
+# The handlers import the apps, which must be set up.
+from pathsearch_site.body_limit import BodyLimit  # noqa: E402
+from pathsearch_site.streamed_body import StreamingHandler, is_streamed  # noqa: E402
 
 _MULTIPART_OVERHEAD = 2**20
 
 application = BodyLimit(
-    get_asgi_application(), settings.UPLOAD_CHUNK_MAX_BYTES + _MULTIPART_OVERHEAD
+    StreamingHandler(settings.UPLOAD_MAX_BYTES),
+    settings.UPLOAD_CHUNK_MAX_BYTES + _MULTIPART_OVERHEAD,
+    exempt=is_streamed,
 )

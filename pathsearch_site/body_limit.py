@@ -30,17 +30,23 @@ class _TooLarge(Exception):
 
 
 class BodyLimit:
-    """ASGI application that answers 413 to requests whose body is larger than `max_bytes`."""
+    """ASGI application that answers 413 to requests whose body is larger than `max_bytes`.
 
-    def __init__(self, app: App, max_bytes: int) -> None:
+    exempt: tells the requests whose body is bounded elsewhere, while it is read.
+    """
+
+    def __init__(
+        self, app: App, max_bytes: int, exempt: Callable[[Scope], bool] = lambda _scope: False
+    ) -> None:
         self.app = app
         self.max_bytes = max_bytes
+        self.exempt = exempt
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or self.exempt(scope):
             await self.app(scope, receive, send)
             return
-        if _announced(scope) > self.max_bytes:
+        if announced_bytes(scope) > self.max_bytes:
             await _refuse(send)
             return
         received = 0
@@ -60,7 +66,8 @@ class BodyLimit:
             await _refuse(send)
 
 
-def _announced(scope: Scope) -> int:
+def announced_bytes(scope: Scope) -> int:
+    """Return the Content-Length of a request, 0 where it has none."""
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit():
             return int(value)

@@ -105,7 +105,7 @@ def ask(world: World, row: Row, actor: Actor, place: str) -> Answer:
     sent = {"headers": row.headers(world, place) if row.headers else {}}
     body = row.body(world, place) if row.body else None
     if isinstance(body, bytes):
-        sent |= {"data": body, "content_type": "application/offset+octet-stream"}
+        sent |= {"data": body, "content_type": row.content_type}
     elif row.body and row.form:
         sent |= {"data": body}
     elif row.body:

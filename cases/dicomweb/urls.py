@@ -3,10 +3,11 @@
 from django.urls import include, path
 
 from cases.dicomweb.base import UnknownDicomWebRoute
-from cases.dicomweb.retrieve import RetrieveObjects
+from cases.dicomweb.studies import StudiesView, StudyView
 
 urlpatterns = [
-    path("studies/<str:study_uid>", RetrieveObjects.as_view(), name="dicomweb-study"),
+    path("studies", StudiesView.as_view(), name="dicomweb-studies"),
+    path("studies/<str:study_uid>", StudyView.as_view(), name="dicomweb-study"),
     path("studies/<str:study_uid>/", include("cases.dicomweb.retrieve_urls")),
     path("", UnknownDicomWebRoute.as_view(), name="dicomweb-unknown"),
     path("<path:rest>", UnknownDicomWebRoute.as_view(), name="dicomweb-unknown-route"),

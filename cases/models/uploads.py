@@ -86,6 +86,15 @@ class UploadFile(Record):
         max_length=64, blank=True, help_text="As the sender announced it; checked before use"
     )
 
+    sop_instance_uid = models.CharField(
+        "SOP Instance UID",
+        max_length=64,
+        blank=True,
+        help_text="Where a DICOM sender stored it: known before the file is examined",
+    )
+    study_instance_uid = models.CharField("Study Instance UID", max_length=64, blank=True)
+    patient_id = models.CharField("Patient ID", max_length=64, blank=True)
+
     objects = UploadFilesQuerySet.as_manager()
 
     class Meta:
@@ -96,6 +105,18 @@ class UploadFile(Record):
                 & models.Q(offset_bytes__lte=models.F("size_bytes")),
                 name="upload_file_offset_within_size",
             )
+        ]
+        indexes = [
+            models.Index(
+                fields=["sop_instance_uid"],
+                condition=~models.Q(sop_instance_uid=""),
+                name="upload_file_sop_instance",
+            ),
+            models.Index(
+                fields=["study_instance_uid"],
+                condition=~models.Q(study_instance_uid=""),
+                name="upload_file_study",
+            ),
         ]
 
     def __str__(self) -> str:

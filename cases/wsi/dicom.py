@@ -132,6 +132,9 @@ def _require_wsi(dataset: Dataset) -> None:
         raise NotWsiDicomError(
             f"This DICOM object is a {name}, not a VL Whole Slide Microscopy Image."
         )
+    modality = clean_text(dataset.get("Modality"), 16)
+    if modality and modality != "SM":  # PS3.3 C.8.12.4 knows no other
+        raise NotWsiDicomError(f"The modality of this DICOM object is {modality}, not SM.")
 
 
 def _header(path: Path, dataset: Dataset, syntax: str, has_pixels: bool) -> Header:

@@ -47,6 +47,7 @@ class Row:
     body: Of | None = None
     headers: Of | None = None
     form: bool = False
+    content_type: str = "application/offset+octet-stream"  # of a body of bytes
     variant: str = ""
 
     @property

@@ -4,6 +4,7 @@ from base64 import b64encode
 from typing import Any
 
 from tests.permissions.dicom_table import RETRIEVED
+from tests.permissions.dicomweb_table import DICOMWEB
 from tests.permissions.row import Of, Row
 from tests.permissions.world import MISSING, WORD
 
@@ -359,4 +360,4 @@ API = [
     Row("index-status-detail", of="index"),
 ]
 
-TABLE = [*PUBLIC, *PAGES, *API, *RETRIEVED]
+TABLE = [*PUBLIC, *PAGES, *API, *RETRIEVED, *DICOMWEB]
