@@ -6,10 +6,8 @@ see them, and answers a missing object and a hidden one with the same 404.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,78 +17,15 @@ from django.http import Http404
 from pydicom.dataset import Dataset
 
 from cases import permissions
-from cases.models import DerivedInstance, SlideImage, SlideInstance
+from cases.dicomweb.served import DicomObject
+from cases.dicomweb.virtual import find_virtual
+from cases.models import DerivedInstance, SlideInstance
 from cases.services import instances
 from cases.services.slide_readers import SlideUnreadable
-from cases.wsi.frame_pixels import FrameFormat
 from cases.wsi.frames import read_frame_table
-from cases.wsi.metadata import list_text, metadata_parts
+from cases.wsi.metadata import metadata_parts
 
 PIECE_BYTES = 1 << 18
-PRIVATE_FLAVORS = frozenset((SlideInstance.Flavor.LABEL, SlideInstance.Flavor.OVERVIEW))
-
-
-class DicomObject:
-    """One SOP instance that can be sent.
-
-    Attributes
-    ----------
-    slide_image
-        The scan that it is of, with its slide and case at hand.
-    flavor
-        volume, thumbnail, label, overview; empty for what is no slide image.
-    matrix
-        Columns and rows of the whole image (total pixel matrix).
-    version
-        Changes whenever the bytes do: the heart of its ETags.
-    """
-
-    slide_image: SlideImage
-    study_uid: str
-    series_uid: str
-    sop_uid: str
-    flavor: str
-    transfer_syntax_uid: str
-    frame_count: int
-    matrix: tuple[int, int]
-    version: str
-
-    @property
-    def is_private(self) -> bool:
-        """Return whether it may show the printed label."""
-        return self.flavor in PRIVATE_FLAVORS
-
-    @property
-    def path(self) -> str:
-        """Return its address below the DICOMweb root."""
-        return f"/studies/{self.study_uid}/series/{self.series_uid}/instances/{self.sop_uid}"
-
-    def packed_metadata(self) -> bytes:
-        """Return the header in the parts of `cases.wsi.metadata`."""
-        raise NotImplementedError
-
-    def header(self) -> Dataset:
-        """Return the header, for values that are sent apart."""
-        raise NotImplementedError
-
-    def frame(self, number: int) -> bytes:
-        """Return the bytes of a frame as they are kept. Raises IndexError."""
-        raise NotImplementedError
-
-    @property
-    def size_bytes(self) -> int | None:
-        """Return the length of the whole file, None when it is made while it is sent."""
-        return None
-
-    def pieces(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Return the file (PS3.10) in pieces, from `start` up to `end`."""
-        raise NotImplementedError
-
-    @cached_property
-    def frame_format(self) -> FrameFormat:
-        """Return how the frames are coded. Raises KeyError where there are none."""
-        (told,) = json.loads(list_text([self.packed_metadata()], ""))
-        return FrameFormat.of_json(told, self.transfer_syntax_uid)
 
 
 def file_pieces(path: Path, start: int = 0, end: int | None = None) -> Iterator[bytes]:
@@ -209,7 +144,8 @@ def find(user: Any, study: str, series: str = "", sop: str = "") -> list[DicomOb
         When there is nothing, hidden or missing.
     """
     found: dict[str, DicomObject] = {}
-    for one in (*_stored(user, study, series, sop), *_derived(user, study, series, sop)):
+    where = (user, study, series, sop)
+    for one in (*_stored(*where), *find_virtual(*where), *_derived(*where)):
         # One series may have come to two departments of the user; it is the same then.
         found.setdefault(one.sop_uid, one)
     kept = [one for one in found.values() if not one.is_private or may_see_label(user, one)]

@@ -16,8 +16,8 @@ from rest_framework.request import Request
 from cases.dicomweb import objects, sending
 from cases.dicomweb.base import negotiate
 from cases.dicomweb.errors import BadDicomRequest, NotAcceptable
-from cases.dicomweb.objects import DicomObject
 from cases.dicomweb.retrieve import RetrieveView
+from cases.dicomweb.served import DicomObject
 from cases.dicomweb.wire.frame_types import frame_numbers
 from cases.models import SlideInstance
 from cases.services import pixels

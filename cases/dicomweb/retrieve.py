@@ -22,7 +22,7 @@ from cases.dicomweb.base import (
     slide_sent_record,
 )
 from cases.dicomweb.errors import BadDicomRequest, NotAcceptable
-from cases.dicomweb.objects import DicomObject
+from cases.dicomweb.served import DicomObject
 from cases.dicomweb.wire.frame_types import (
     DICOM,
     OCTETS,

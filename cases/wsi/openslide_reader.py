@@ -69,6 +69,10 @@ class OpenSlideReader(RegionReader):
             ) from error
         return _on_white(image)
 
+    def read_level(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
+        """Return whole pixels of one level; the rectangle lies inside it, in its own pixels."""
+        return self._read_level(level, x, y, width, height)
+
     def label_image(self) -> Rgb | None:
         """Return the photo of the label (see SlideReader)."""
         if not self.has_label_image:

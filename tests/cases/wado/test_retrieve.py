@@ -1,10 +1,8 @@
 """WADO-RS: what goes out is what came in, to those who may see it, in the form they ask for."""
 
-import email
 import gzip
 import io
 import json
-from email.policy import HTTP
 
 import numpy as np
 import pydicom
@@ -18,6 +16,8 @@ from cases.permissions import Role
 from cases.services import tokens
 from cases.services.instances import instance_file
 from tests.cases.intake.conftest import only_item
+from tests.cases.wado.bodies import body_of, parts_of
+from tests.cases.wado.conftest import reader
 from tests.factories import DepartmentFactory, make_member
 from tests.synthetic_slide import picture, write_dicom_slide
 
@@ -25,35 +25,6 @@ pytestmark = pytest.mark.django_db
 
 WIDTH, HEIGHT = 600, 520
 DICOM = 'multipart/related; type="application/dicom"'
-
-
-def reader(user, **token) -> Client:
-    _token, key = tokens.token_create(user=user, name="viewer", scopes=["dicomweb:read"], **token)
-    return Client(headers={"Authorization": f"Bearer {key}"})
-
-
-def body_of(response) -> bytes:
-    if response.streaming:
-        return b"".join(response.streaming_content)
-    return response.content
-
-
-def parts_of(response) -> list:
-    """Return (content type, bytes) of each part, parsed by Python's own MIME parser."""
-    assert response.status_code == 200, body_of(response)[:500]
-    assert response["Content-Type"].startswith("multipart/related")
-    body = body_of(response)
-    if "Content-Length" in response.headers:
-        assert int(response["Content-Length"]) == len(body)
-    head = f"Content-Type: {response['Content-Type']}\r\n\r\n".encode()
-    message = email.message_from_bytes(head + body, policy=HTTP)
-    boundary = message.get_boundary().encode()
-    found = []
-    for piece in body.split(b"\r\n--" + boundary)[1:-1]:
-        _empty, _, rest = piece.partition(b"\r\n")
-        part_head, _, content = rest.partition(b"\r\n\r\n")
-        found.append((email.message_from_bytes(part_head)["Content-Type"], content))
-    return found
 
 
 def _change(_number, dataset) -> None:
@@ -76,17 +47,6 @@ def address(image) -> str:
 @pytest.fixture
 def base(image) -> SlideInstance:
     return image.instances.select_related("slide_image").get(total_columns=WIDTH)
-
-
-@pytest.fixture
-def pathologist(department) -> Client:
-    return reader(make_member(department, Role.PATHOLOGIST))
-
-
-@pytest.fixture
-def researcher(department) -> Client:
-    """May see slides and no labels."""
-    return reader(make_member(department, Role.RESEARCHER))
 
 
 def frames_of(instance) -> list[bytes]:
