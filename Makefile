@@ -86,6 +86,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.indexing
 	$(BIN)/python -m benchmarks.query
 	$(BIN)/python -m benchmarks.tiles
+	$(BIN)/python -m benchmarks.audit
 
 clean:
 	rm -rf $(VENV) node_modules .pytest_cache .mypy_cache .ruff_cache

@@ -248,9 +248,18 @@ class ApiTokenAdmin(RoleAdmin):
 class AccessEventAdmin(RoleAdmin):
     """The audit, to read: a department's own events, or all of the site (ids, no names)."""
 
-    list_display = ["at", "user", "action", "channel", "object_type", "object_id", "address"]
-    list_filter = ["action", "channel", "at"]
-    search_fields = ["object_id", "patient_id", "user__username"]
+    list_display = [
+        "at",
+        "user",
+        "action",
+        "outcome",
+        "channel",
+        "object_type",
+        "object_id",
+        "address",
+    ]
+    list_filter = ["action", "outcome", "channel", "at"]
+    search_fields = ["object_id", "patient_id", "user__username", "request_id"]
     date_hierarchy = "at"
     list_select_related = ["user"]
 

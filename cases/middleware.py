@@ -1,5 +1,6 @@
 """Headers of pages that may show patient data, and where a request comes from."""
 
+import uuid
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
@@ -28,5 +29,9 @@ class AuditOriginMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         origin = request_origin(request)
-        origin_set(channel=origin["channel"], address=origin["address"])
-        return self.get_response(request)
+        # Made here, never taken from the sender: it ties an answer to its events and logs.
+        request_id = uuid.uuid4().hex
+        origin_set(channel=origin["channel"], address=origin["address"], request_id=request_id)
+        response = self.get_response(request)
+        response.headers["X-Request-ID"] = request_id
+        return response

@@ -1,7 +1,7 @@
 """Background tasks of cases. Arguments are ids; the state is in the rows."""
 
 from cases.models import SlideImage
-from cases.services import processing, sweep, thumbnails
+from cases.services import audit_chain, processing, sweep, thumbnails
 
 
 def process_upload_task(upload_id: str) -> None:
@@ -25,3 +25,9 @@ def sweep_store_task() -> None:
     """Each hour: cancel abandoned uploads, then remove what no row knows from the disk."""
     sweep.sweep_abandoned()
     sweep.sweep_store()
+
+
+def audit_months_task() -> None:
+    """Each day: make the audit's next months, and remove those past the retention setting."""
+    audit_chain.months_ensure()
+    audit_chain.months_retire()

@@ -1,6 +1,6 @@
 """The records of a pathology department."""
 
-from cases.models.audit import AccessEvent
+from cases.models.audit import AccessEvent, AuditRetirement, AuditSeal
 from cases.models.clinical import Block, Case, Patient, Report, Slide, Specimen
 from cases.models.cohorts import Cohort, CohortEntry
 from cases.models.derived import DerivedInstance
@@ -13,6 +13,8 @@ from cases.models.work import LeasedWork
 __all__ = [
     "AccessEvent",
     "ApiToken",
+    "AuditRetirement",
+    "AuditSeal",
     "Block",
     "Case",
     "Cohort",

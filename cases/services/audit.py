@@ -8,18 +8,20 @@ from uuid import UUID
 from cases.models import AccessEvent
 
 Action, Channel = AccessEvent.Action, AccessEvent.Channel
+Outcome = AccessEvent.Outcome
 
+_OUTCOMES = {Action.DENIED: Outcome.DENIED, Action.LOGIN_FAILED: Outcome.FAILED}
 
-# Door and address of the request being served, set by the middleware, so that services need
-# not pass them through. Outside a request it is a background task.
-_origin: ContextVar[tuple[str, str | None]] = ContextVar(
-    "audit_origin", default=(Channel.TASK, None)
+# Door, address and id of the request being served, set by the middleware, so that services
+# need not pass them through. Outside a request it is a background task.
+_origin: ContextVar[tuple[str, str | None, str]] = ContextVar(
+    "audit_origin", default=(Channel.TASK, None, "")
 )
 
 
-def origin_set(*, channel: str, address: str | None = None) -> None:
-    """Say by which door and from where the following acts of this context come."""
-    _origin.set((channel, address))
+def origin_set(*, channel: str, address: str | None = None, request_id: str = "") -> None:
+    """Say by which door, from where and in which request the acts of this context come."""
+    _origin.set((channel, address, request_id))
 
 
 def access_event_record(
@@ -31,12 +33,15 @@ def access_event_record(
     department_id: int | None = None,
     patient_id: UUID | None = None,
     target: Any = None,
+    reason: str = "",
     detail: dict[str, Any] | None = None,
 ) -> AccessEvent:
     """Record one act. target: the model instance it was done to."""
     return AccessEvent.objects.create(
         **_who(user, channel, address),
         action=action,
+        outcome=_OUTCOMES.get(action, Outcome.DONE),
+        reason=reason,
         department_id=department_id,
         patient_id=patient_id,
         object_type=target._meta.model_name if target is not None else "",
@@ -70,11 +75,12 @@ def access_events_listed(
 
 
 def _who(user: Any, channel: str = "", address: str | None = None) -> dict[str, Any]:
-    known_channel, known_address = _origin.get()
+    known_channel, known_address, request_id = _origin.get()
     return {
         "user": user if getattr(user, "is_authenticated", False) else None,
         "channel": channel or known_channel,
         "address": address or known_address,
+        "request_id": request_id,
     }
 
 

@@ -227,6 +227,11 @@ UPLOAD_CHUNK_MAX_BYTES = (
 DISK_RESERVE_BYTES = (
     env.integer("PATHSEARCH_DISK_RESERVE_GB", 2, "GiB of disk that uploads leave free") * 1024**3
 )
+AUDIT_RETENTION_MONTHS = env.integer(
+    "PATHSEARCH_AUDIT_RETENTION_MONTHS",
+    0,
+    "Whole months of access events that are kept; 0: for ever",
+)
 INSPECT_MEMORY_BYTES = (
     env.integer(
         "PATHSEARCH_INSPECT_MEMORY_MB",
@@ -297,6 +302,7 @@ Q_CLUSTER = {
 SCHEDULES = {
     "cases.tasks.sweep_task": 1,
     "cases.tasks.sweep_store_task": 60,
+    "cases.tasks.audit_months_task": 1440,
     "retrieval.tasks.index_sweep_task": 1,
     "retrieval.tasks.report_sweep_task": 10,
 }

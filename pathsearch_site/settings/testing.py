@@ -9,6 +9,13 @@ from pathlib import Path
 
 # A data folder of this run alone; child processes of live tests inherit it.
 os.environ.setdefault("PATHSEARCH_TEST_DATA_DIR", tempfile.mkdtemp(prefix="pathsearch-test-"))
+# pytest-xdist's workers inherit the variable: each takes a folder in it. Their children, which
+# inherit this too, keep what they are given.
+_worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+if _worker and os.environ.get("PATHSEARCH_TEST_WORKER") != _worker:
+    os.environ["PATHSEARCH_TEST_WORKER"] = _worker
+    os.environ["PATHSEARCH_TEST_DATA_DIR"] += f"/{_worker}"
+    Path(os.environ["PATHSEARCH_TEST_DATA_DIR"]).mkdir()
 
 from pathsearch_site.embedded_postgres import ensure_database_url
 
