@@ -6,10 +6,13 @@ BIN := $(VENV)/bin
 # torch comes before the lock file, in the build that the machine needs: cpu, or cuda (TORCH=cuda).
 TORCH ?= cpu
 TORCH_VERSION := 2.13.0
+VENV_ENCODERS ?= .venv-encoders
+TORCH_VERSION_ENCODERS := 2.14.1
+TORCHVISION_VERSION := 0.29.1
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test lint browser-deps partners vendor lock screenshots clean bench
+.PHONY: run test test-encoders lint browser-deps partners vendor lock screenshots clean bench
 
 ## Start the site: environment, database, demo archive, web and workers.
 run: $(VENV)/.installed
@@ -18,6 +21,25 @@ run: $(VENV)/.installed
 ## Everything that CI checks.
 test: $(VENV)/.installed-dev browser-deps partners lint
 	$(BIN)/python -m pytest
+
+## The encoders that need timm and open_clip, in the environment that has them (5.5 GB).
+test-encoders: $(VENV_ENCODERS)/.installed-encoders
+	$(VENV_ENCODERS)/bin/python -m pytest tests/retrieval/test_extra_encoders.py \
+	  tests/retrieval/test_transformers_encoders.py tests/retrieval/test_model_files.py \
+	  tests/retrieval/test_encoders.py
+
+# torchvision belongs to one release of torch, and its ordinary build breaks the CPU torch of
+# the default environment: docs/decisions has why this is an environment of its own.
+$(VENV_ENCODERS)/.installed-encoders: requirements.lock requirements-dev.lock requirements-encoders.lock
+	@$(PYTHON) -m venv $(VENV_ENCODERS)
+	@echo "Installing torch and torchvision for timm and open_clip …"
+	@$(VENV_ENCODERS)/bin/python -m pip --disable-pip-version-check --quiet install \
+	  "torch==$(TORCH_VERSION_ENCODERS)" "torchvision==$(TORCHVISION_VERSION)"
+	@$(VENV_ENCODERS)/bin/python -m pip --disable-pip-version-check --quiet install \
+	  -r requirements.lock -r requirements-dev.lock -r requirements-encoders.lock
+	@# `make run VENV=$(VENV_ENCODERS)` takes it as it is.
+	@touch $(VENV_ENCODERS)/.torch-cpu $(VENV_ENCODERS)/.torch-cuda
+	@touch $(VENV_ENCODERS)/.installed $(VENV_ENCODERS)/.installed-dev $@
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -89,4 +111,4 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.audit
 
 clean:
-	rm -rf $(VENV) node_modules .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV_ENCODERS) node_modules .pytest_cache .mypy_cache .ruff_cache

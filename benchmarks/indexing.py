@@ -21,7 +21,7 @@ from cases.demo.pyramid import pyramid
 from cases.demo.tiff import write_tiff
 from cases.demo.tissue import paint_tissue
 from cases.wsi.reader import SlideReader, open_slide
-from retrieval.engine.encoders import IMAGE_ENCODERS, load_image_encoder
+from retrieval.engine.encoders import IMAGE_ENCODERS, Runtime, load_image_encoder
 from retrieval.engine.patches import patch_grid, read_patches, slide_mask
 from retrieval.engine.pipeline import embed_slide
 
@@ -104,7 +104,9 @@ def measure(reader: SlideReader, options: argparse.Namespace) -> None:
     pixels = read_patches(reader, coords[: 4 * options.batch], size, spec.patch_px)
     rates = {}
     for layout, channels_last in (("usual layout", False), ("channels-last", True)):
-        network = type(encoder)(spec, encoder.network, device, channels_last=channels_last)
+        network = type(encoder)(
+            spec, encoder.network, Runtime(str(device)), channels_last=channels_last
+        )
         network.encode(pixels[: options.batch])  # the first call allocates
         seconds = best_of(options.repeats, lambda n=network: encode_all(n, pixels, options.batch))
         rates[layout] = len(pixels) / seconds

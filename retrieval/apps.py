@@ -1,5 +1,7 @@
 """Configuration of the retrieval app."""
 
+from pathlib import Path
+
 from django.apps import AppConfig
 
 
@@ -8,4 +10,9 @@ class RetrievalConfig(AppConfig):
     verbose_name = "Retrieval"
 
     def ready(self) -> None:
+        from django.conf import settings
+
         from retrieval import receivers  # noqa: F401  (connects the signals)
+        from retrieval.engine.encoders.files import set_models_folder
+
+        set_models_folder(Path(settings.MODELS_DIR or settings.DATA_DIR / "models"))

@@ -43,8 +43,14 @@ class BadRequest(ValueError):
 class EncoderService:
     """The loaded encoders; one request at a time runs on the device."""
 
-    def __init__(self, *, device: str = "auto", threads: int = 0) -> None:
-        self._device, self._threads = device, threads
+    def __init__(
+        self,
+        device: str = "auto",
+        threads: int = 0,
+        precision: str = "auto",
+        compiled: bool = False,
+    ) -> None:
+        self._runtime = (device, threads, precision, compiled)
         self._image: dict[str, ImageEncoder] = {}
         self._text: dict[str, TextEncoder] = {}
         self._lock = threading.Lock()
@@ -86,12 +92,12 @@ class EncoderService:
 
     def _image_encoder(self, name: str) -> ImageEncoder:
         if name not in self._image:
-            self._image[name] = load_image_encoder(name, self._device, self._threads)
+            self._image[name] = load_image_encoder(name, *self._runtime)
         return self._image[name]
 
     def _text_encoder(self, name: str) -> TextEncoder:
         if name not in self._text:
-            self._text[name] = load_text_encoder(name, self._device, self._threads)
+            self._text[name] = load_text_encoder(name, *self._runtime)
         return self._text[name]
 
 

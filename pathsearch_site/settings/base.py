@@ -316,6 +316,22 @@ ENCODER_SOCKET = env.string(
 ENCODER_DEVICE = env.string("PATHSEARCH_DEVICE", "auto", "auto, cpu, cuda or cuda:N")
 ENCODER_BATCH = env.integer("PATHSEARCH_BATCH", 32, "Patches per encoder batch")
 ENCODER_THREADS = env.integer("PATHSEARCH_THREADS", 0, "CPU threads for encoding; 0: all cores")
+ENCODER_PRECISION = env.string(
+    "PATHSEARCH_PRECISION",
+    "auto",
+    "Type that encoders compute in: auto (each encoder's own on a GPU, float32 on a CPU), "
+    "float32, bfloat16 or float16",
+)
+if ENCODER_PRECISION not in {"auto", "float32", "bfloat16", "float16"}:
+    raise env.SettingError("PATHSEARCH_PRECISION must be auto, float32, bfloat16 or float16")
+ENCODER_COMPILE = env.boolean(
+    "PATHSEARCH_COMPILE", False, "Compile encoders by torch.compile; where it fails, run without"
+)
+MODELS_DIR = env.string(
+    "PATHSEARCH_MODELS_DIR",
+    "",
+    "Folder of the models that the site provides; empty: `models/` in the data folder",
+)
 EXACT_SCAN_MAX = env.integer(
     "PATHSEARCH_EXACT_SCAN_MAX",
     20000,

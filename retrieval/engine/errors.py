@@ -48,3 +48,15 @@ class ModelCorrupt(EngineError):
     """The weights of an encoder are not the ones its entry names, or cannot be read."""
 
     code = "model_corrupt"
+
+
+class ModelUnpinned(EngineError):
+    """The files of an encoder were never accepted by an administrator of this site."""
+
+    code = "model_unpinned"
+
+
+class DataUnusable(EngineError):
+    """Files that a measurement needs are missing or say something else than they should."""
+
+    code = "data_unusable"

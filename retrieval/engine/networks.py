@@ -1,19 +1,28 @@
 """The networks behind the registry. Imports torch: only `encoders` imports this, and late."""
 
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from retrieval.engine.encoders import (
-    EncoderSpec,
+from retrieval.engine.encoders.spec import (
     Float32Array,
     ImageEncoderSpec,
+    Runtime,
     TextEncoderSpec,
     UInt8Array,
 )
 from retrieval.engine.errors import ModelCorrupt, ModelMissing
+from retrieval.engine.loaders.weights import fill, read_state
+
+log = logging.getLogger(__name__)
+
+_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Texts to token tensors (B, T), by the names that the network's forward takes.
+Tokenize = Callable[[list[str]], Mapping[str, torch.Tensor]]
 
 
 def pick_device(name: str) -> torch.device:
@@ -36,14 +45,56 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def _prepare(device: str, threads: int) -> torch.device:
-    if threads > 0:
-        torch.set_num_threads(threads)
-    return pick_device(device)
+def pick_type(precision: str, own: str, device: torch.device) -> torch.dtype:
+    """Return the type under autocast; see `Runtime.precision` and `EncoderSpec.gpu_precision`.
+
+    A GPU without bfloat16 gets float16 in its place. A CPU computes in float32 unless the site
+    asks for another type by name: most CPUs are slower in any other.
+    """
+    if precision == "auto":
+        precision = own if device.type == "cuda" else "float32"
+    if precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        precision = "float16"
+    return _TYPES[precision]
+
+
+class _Runner:
+    """Runs a network in one type on one device, compiled where that works."""
+
+    def __init__(self, network: torch.nn.Module, own_precision: str, runtime: Runtime) -> None:
+        if runtime.threads > 0:
+            torch.set_num_threads(runtime.threads)
+        self.device = pick_device(runtime.device)
+        self.type = pick_type(runtime.precision, own_precision, self.device)
+        # eval: batch norm by its running statistics, no dropout, no stochastic depth.
+        self.network: Any = network.float().eval().to(self.device)
+        self._compiled: Any = torch.compile(self.network) if runtime.compiled else None
+
+    def __call__(self, *inputs: torch.Tensor, **named: torch.Tensor) -> torch.Tensor:
+        """Return the network's output as float32, always finite where the weights are."""
+        vectors = self._autocast(self.type, inputs, named)
+        if self.type != torch.float32 and not torch.isfinite(vectors).all():
+            # float16 ends at 65504; a few networks have larger values inside.
+            log.warning("%s gave values that are not finite; computed again in float32", self.type)
+            vectors = self._autocast(torch.float32, inputs, named)
+        return vectors
+
+    def _autocast(
+        self, kind: torch.dtype, inputs: tuple[torch.Tensor, ...], named: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        with torch.autocast(self.device.type, dtype=kind, enabled=kind != torch.float32):
+            if self._compiled is not None:
+                try:
+                    return self._compiled(*inputs, **named).float()
+                except Exception as error:
+                    # No compiler, an operator it cannot take: never a reason not to encode.
+                    log.warning("torch.compile failed (%s); running uncompiled", error)
+                    self._compiled = None
+            return self.network(*inputs, **named).float()
 
 
 class PatchNetwork:
-    """A convolutional network over patches, on one device.
+    """An image network over patches, on one device.
 
     Parameters
     ----------
@@ -51,31 +102,40 @@ class PatchNetwork:
         Its registry entry.
     network : torch.nn.Module
         Maps (B, 3, P, P) normalised float images to (B, D) features.
-    device : torch.device
-        Where it runs. On a GPU under float16 autocast, on a CPU in float32.
-    channels_last : bool
-        Memory layout; channels-last nearly doubles a CNN's speed on a CPU.
+    runtime : Runtime
+    channels_last : bool, optional
+        Memory layout; the entry's own by default. Channels-last nearly doubles a CNN's speed
+        on a CPU.
     """
 
     def __init__(
         self,
         spec: ImageEncoderSpec,
         network: torch.nn.Module,
-        device: torch.device,
+        runtime: Runtime | None = None,
         *,
-        channels_last: bool = True,
+        channels_last: bool | None = None,
     ) -> None:
         self.spec = spec
-        self.device = device
+        if channels_last is None:
+            channels_last = spec.channels_last
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        # eval: batch norm by its running statistics, no dropout, no stochastic depth.
-        network = network.eval().to(device)
-        self.network = network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
-        self._mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(spec.std, device=device).view(1, 3, 1, 1)
+        network = network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        self._run = _Runner(network, spec.gpu_precision, runtime or Runtime())
+        self.network, self.device = self._run.network, self._run.device
+        self._mean = torch.tensor(spec.mean, device=self.device).view(1, 3, 1, 1)
+        self._std = torch.tensor(spec.std, device=self.device).view(1, 3, 1, 1)
 
     def encode(self, patches: UInt8Array) -> Float32Array:
-        """Return float32 (B, D) features of uint8 RGB patches (B, P, P, 3)."""
+        """Return float32 (B, D) features of uint8 RGB patches (B, P, P, 3).
+
+        Raises
+        ------
+        ValueError
+            Patches of another size or type.
+        ModelCorrupt
+            The network gives vectors of another length than its entry says.
+        """
         size = self.spec.patch_px
         if patches.dtype != np.uint8 or patches.shape[1:] != (size, size, 3):
             raise ValueError(
@@ -91,11 +151,62 @@ class PatchNetwork:
             images = ((images - self._mean) / self._std).contiguous(
                 memory_format=self.memory_format
             )
-            with torch.autocast(
-                self.device.type, dtype=torch.float16, enabled=self.device.type == "cuda"
-            ):
-                features = self.network(images)
-            return features.float().cpu().numpy()
+            features = self._run(images).cpu().numpy()
+        return _of_width(features, self.spec)
+
+
+class SentenceNetwork:
+    """A network over texts; its vectors are L2-normalised.
+
+    Parameters
+    ----------
+    spec : TextEncoderSpec
+    tokenize : callable
+        Cuts at `spec.max_tokens`.
+    network : torch.nn.Module
+        Maps what `tokenize` returns to (B, D) vectors.
+    runtime : Runtime
+    """
+
+    def __init__(
+        self,
+        spec: TextEncoderSpec,
+        tokenize: Tokenize,
+        network: torch.nn.Module,
+        runtime: Runtime | None = None,
+        *,
+        batch: int = 32,
+    ) -> None:
+        self.spec = spec
+        self.batch = batch
+        self._tokenize = tokenize
+        self._run = _Runner(network, spec.gpu_precision, runtime or Runtime())
+        self.network, self.device = self._run.network, self._run.device
+
+    def encode(self, texts: list[str]) -> Float32Array:
+        """Return float32 (n, D) L2-normalised vectors; a text is cut at `max_tokens`."""
+        vectors = np.empty((len(texts), self.spec.dimension), np.float32)
+        # By length: a batch is padded to its longest text.
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        for start in range(0, len(order), self.batch):
+            chosen = order[start : start + self.batch]
+            vectors[chosen] = self._encode_batch([texts[index] for index in chosen])
+        return vectors
+
+    def _encode_batch(self, texts: list[str]) -> Float32Array:
+        tokens = {name: ids.to(self.device) for name, ids in self._tokenize(texts).items()}
+        with torch.inference_mode():
+            vectors = torch.nn.functional.normalize(self._run(**tokens), dim=1)
+            return _of_width(vectors.cpu().numpy(), self.spec)
+
+
+def _of_width(vectors: Float32Array, spec: ImageEncoderSpec | TextEncoderSpec) -> Float32Array:
+    if vectors.shape[1] != spec.dimension:
+        raise ModelCorrupt(
+            f"The encoder {spec.name} gives vectors of {vectors.shape[1]} values; "
+            f"{spec.dimension} are expected. {spec.remedy}"
+        )
+    return vectors
 
 
 class _PooledFeatures(torch.nn.Module):
@@ -109,82 +220,51 @@ class _PooledFeatures(torch.nn.Module):
         return self.network.extract_features(images).mean(dim=(2, 3))
 
 
-def _state_dict(spec: EncoderSpec, weights: Path) -> dict[str, torch.Tensor]:
-    try:
-        # weights_only: the file is a pickle, and nothing but tensors may come out of it.
-        return torch.load(weights, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ModelCorrupt(
-            f"The weights of the encoder {spec.name} cannot be read. {spec.remedy}"
-        ) from error
-
-
-def efficientnet_lite0(
-    spec: ImageEncoderSpec, weights: Path, device: str, threads: int
-) -> PatchNetwork:
+def efficientnet_lite0(spec: ImageEncoderSpec, weights: Path, runtime: Runtime) -> PatchNetwork:
     """Return EfficientNet-Lite0 without its classifier: 1280 features a patch."""
     from efficientnet_lite_pytorch import EfficientNet
 
     network = EfficientNet.from_name("efficientnet-lite0")
-    try:
-        network.load_state_dict(_state_dict(spec, weights), strict=True)
-    except RuntimeError as error:
-        raise ModelCorrupt(
-            f"The weights of the encoder {spec.name} do not fit its network. {spec.remedy}"
-        ) from error
-    return PatchNetwork(spec, _PooledFeatures(network), _prepare(device, threads))
+    fill(spec, network, read_state(spec, weights))
+    return PatchNetwork(spec, _PooledFeatures(network), runtime)
 
 
-class SentenceNetwork:
-    """A transformer over sentences: mean over the tokens, then L2-normalised."""
+class MeanOfTokens(torch.nn.Module):
+    """Mean of a transformer's last states over the tokens of a text."""
 
-    def __init__(
-        self,
-        spec: TextEncoderSpec,
-        tokenizer: Any,
-        network: torch.nn.Module,
-        device: torch.device,
-        *,
-        batch: int = 32,
-    ) -> None:
-        self.spec = spec
-        self.device = device
-        self.batch = batch
-        self.tokenizer = tokenizer
-        self.network = network.eval().to(device)
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
 
-    def encode(self, texts: list[str]) -> Float32Array:
-        """Return float32 (n, D) L2-normalised vectors; a text is cut at `max_tokens`."""
-        vectors = np.empty((len(texts), self.spec.dimension), np.float32)
-        # By length: a batch is padded to its longest text.
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        for start in range(0, len(order), self.batch):
-            chosen = order[start : start + self.batch]
-            vectors[chosen] = self._encode_batch([texts[index] for index in chosen])
-        return vectors
+    def forward(self, attention_mask: torch.Tensor, **tokens: torch.Tensor) -> torch.Tensor:
+        states = self.network(attention_mask=attention_mask, **tokens).last_hidden_state.float()
+        weight = attention_mask.unsqueeze(-1).to(states.dtype)
+        return (states * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
 
-    def _encode_batch(self, texts: list[str]) -> Float32Array:
-        tokens = self.tokenizer(
-            texts,
-            padding=True,
-            truncation=True,
-            max_length=self.spec.max_tokens,
-            return_tensors="pt",
-        ).to(self.device)
-        with torch.inference_mode():
-            states = self.network(**tokens).last_hidden_state.float()
-            weight = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)
-            mean = (states * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
-            return torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
+
+def tokenizer_of(spec: TextEncoderSpec, tokenizer: Any, *, padding: Any = True) -> Tokenize:
+    """Return the function that cuts and pads texts by a tokenizer of transformers."""
+
+    def tokenize(texts: list[str]) -> Mapping[str, torch.Tensor]:
+        return dict(
+            tokenizer(
+                texts,
+                padding=padding,
+                truncation=True,
+                max_length=spec.max_tokens,
+                return_tensors="pt",
+            )
+        )
+
+    return tokenize
 
 
 def mean_pooled_sentences(
-    spec: TextEncoderSpec, weights: Path, device: str, threads: int
+    spec: TextEncoderSpec, weights: Path, runtime: Runtime
 ) -> SentenceNetwork:
     """Return a sentence encoder from the local folder of its weights; nothing is downloaded."""
     from transformers import AutoModel, AutoTokenizer
 
-    chosen = _prepare(device, threads)
     try:
         tokenizer = AutoTokenizer.from_pretrained(weights.parent, local_files_only=True)
         network = AutoModel.from_pretrained(
@@ -194,4 +274,4 @@ def mean_pooled_sentences(
         raise ModelCorrupt(
             f"The files of the encoder {spec.name} cannot be read. {spec.remedy}"
         ) from error
-    return SentenceNetwork(spec, tokenizer, network, chosen)
+    return SentenceNetwork(spec, tokenizer_of(spec, tokenizer), MeanOfTokens(network), runtime)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 from django.db import transaction
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 
 from cases.demo.tissue import DIAGNOSES, paint_tissue
 from cases.errors import DomainError
@@ -51,6 +52,15 @@ def centre_write(path: Path, centre: np.ndarray, *, description: str) -> None:
     """Write a centre as a safetensors asset."""
     data = save({"centre": centre.astype(np.float32)}, metadata={"description": description})
     path.write_bytes(data)
+
+
+def centre_read(path: Path) -> np.ndarray:
+    """Return the float32 (D,) centre of a file that `centre_write` wrote. Raises DomainError."""
+    try:
+        centre = load_file(path)["centre"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise DomainError(f"{path} holds no centre.", code="centre_unreadable") from error
+    return centre.astype(np.float32).ravel()
 
 
 def archive_centre(model: EmbeddingModel) -> tuple[np.ndarray, int]:

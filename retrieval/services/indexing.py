@@ -34,6 +34,7 @@ from retrieval.engine.mosaic import Mosaic
 from retrieval.engine.pipeline import EmbeddedSlide, embed_slide
 from retrieval.models import EmbeddingModel, SlideEmbedding, SlideIndex
 from retrieval.services import features as stored
+from retrieval.services.encoders import ModelChanged, recipe_check, runtime_arguments
 from retrieval.services.models import (
     Modality,
     NoActiveModel,
@@ -145,7 +146,7 @@ def index_run(pk: UUID | str) -> str | None:
         return None
     except SkipSlide as skipped:
         return _end_without(index, lease, State.SKIPPED, skipped.code, skipped.message)
-    except (WsiError, EngineError) as error:
+    except (WsiError, EngineError, ModelChanged) as error:
         # The same file and the same model fail in the same way again.
         return _end_without(index, lease, State.FAILED, error.code, error.message)
     except Exception as error:
@@ -161,6 +162,7 @@ def _embed(index: SlideIndex, heartbeat: "Heartbeat") -> EmbeddedSlide:
     slide_image, model = index.slide_image, index.model
     if slide_image.is_fluorescence:
         raise SkipSlide("fluorescence", _("A fluorescence scan: the encoder knows stained tissue."))
+    recipe_check(model)
     encoder = _encoder(model.encoder)
     reader = open_slide(image_path(slide_image), mpp=slide_image.mpp)
     try:
@@ -183,7 +185,7 @@ def _encoder(name: str) -> ImageEncoder:
     # Loaded here, in the forked worker, at its first slide: torch must not be in the parent.
     # Indexing may take every core for hours; the pages of the same machine go first.
     os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), INDEXING_NICENESS))
-    return load_image_encoder(name, settings.ENCODER_DEVICE, settings.ENCODER_THREADS)
+    return load_image_encoder(name, *runtime_arguments())
 
 
 def _save(index: SlideIndex, lease: work.Lease, embedded: EmbeddedSlide) -> None:

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from safetensors.numpy import load_file
 
 from cases.errors import DomainError
-from retrieval.engine.encoders import IMAGE_ENCODERS, TEXT_ENCODERS
+from retrieval.engine.encoders import IMAGE_ENCODERS, TEXT_ENCODERS, weights_digest
 from retrieval.models import EmbeddingModel, ReportEmbedding, SlideEmbedding
 from retrieval.querysets import vector_index_ensure
 
@@ -124,6 +125,55 @@ def model_register(*, like: EmbeddingModel, name: str, centre: np.ndarray, descr
             description=description,
         )
         model.full_clean()
+        model.save()
+        vector_index_ensure(_TABLES[model.modality], model)
+    return model
+
+
+def encoder_model_register(
+    *, encoder: str, name: str, centre: np.ndarray | None = None
+) -> EmbeddingModel:
+    """Return a new inactive image model: prototypes over the features of a registered encoder.
+
+    Its recipe keeps the SHA-256 of the weights that are accepted now.
+
+    Raises
+    ------
+    DomainError
+        The name is taken or no slug, or the centre has another length than the features.
+    EngineError
+        There is no such encoder, or its files are not accepted on this site.
+    """
+    spec = IMAGE_ENCODERS[encoder]
+    if centre is not None and centre.shape != (spec.dimension,):
+        raise DomainError(
+            f"The centre has {centre.size} values, {encoder} gives {spec.dimension}.",
+            code="centre_misfits",
+        )
+    with transaction.atomic():
+        _lock()
+        if EmbeddingModel.objects.filter(name=name).exists():
+            raise DomainError(f"There is a model named {name} already.", code="name_taken")
+        model = EmbeddingModel(
+            name=name,
+            modality=Modality.IMAGE,
+            encoder=spec.name,
+            aggregator=PROTOTYPES,
+            weights_sha256=weights_digest(spec),
+            dimension=spec.dimension,
+            token_count=TOKEN_COUNT,
+            patch_px=spec.patch_px,
+            mpp=spec.mpp,
+            centre=b"" if centre is None else centre.astype("<f4").tobytes(),
+            description=(
+                f"Centred mean of {spec.name} features and {TOKEN_COUNT} tissue prototypes. "
+                f"Licence of the encoder: {spec.licence}."
+            ),
+        )
+        try:
+            model.full_clean(exclude=["centre"])
+        except ValidationError as error:
+            raise DomainError(" ".join(error.messages), code="model_invalid") from error
         model.save()
         vector_index_ensure(_TABLES[model.modality], model)
     return model

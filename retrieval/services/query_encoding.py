@@ -16,6 +16,7 @@ from retrieval.engine.encoders import (
 )
 from retrieval.engine.errors import EngineError
 from retrieval.models import EmbeddingModel
+from retrieval.services.encoders import recipe_check, runtime_arguments
 
 
 class EncoderUnavailable(DomainError):
@@ -32,12 +33,12 @@ _lock = threading.Lock()
 
 @lru_cache(maxsize=2)
 def _image_encoder(name: str) -> ImageEncoder:
-    return load_image_encoder(name, settings.ENCODER_DEVICE, settings.ENCODER_THREADS)
+    return load_image_encoder(name, *runtime_arguments())
 
 
 @lru_cache(maxsize=2)
 def _text_encoder(name: str) -> TextEncoder:
-    return load_text_encoder(name, settings.ENCODER_DEVICE, settings.ENCODER_THREADS)
+    return load_text_encoder(name, *runtime_arguments())
 
 
 def encode_patches(model: EmbeddingModel, patches: np.ndarray) -> np.ndarray:
@@ -46,6 +47,7 @@ def encode_patches(model: EmbeddingModel, patches: np.ndarray) -> np.ndarray:
     Raises EncoderUnavailable.
     """
     try:
+        recipe_check(model)
         if settings.ENCODER_SOCKET:
             client = EncoderClient(settings.ENCODER_SOCKET)
             return client.encode_patches(model.encoder, patches, batch=settings.ENCODER_BATCH)
@@ -66,6 +68,7 @@ def encode_texts(model: EmbeddingModel, texts: list[str]) -> np.ndarray:
     Raises EncoderUnavailable.
     """
     try:
+        recipe_check(model)
         if settings.ENCODER_SOCKET:
             return EncoderClient(settings.ENCODER_SOCKET).encode_texts(model.encoder, texts)
         with _lock:

@@ -28,7 +28,7 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setattr(encoder_server, "IMAGE_ENCODERS", registry)
     loads = []
 
-    def load(name, device, threads):
+    def load(name, *arguments):
         loads.append(name)
         return ColourEncoder()
 

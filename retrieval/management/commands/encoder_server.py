@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from retrieval.encoder_server import EncoderServer, EncoderService
 from retrieval.models import EmbeddingModel
+from retrieval.services.encoders import runtime_arguments
 
 
 class Command(BaseCommand):
@@ -25,7 +26,7 @@ class Command(BaseCommand):
         path = options["socket"] or settings.ENCODER_SOCKET
         if not path:
             raise CommandError("Name a socket: --socket, or PATHSEARCH_ENCODER_SOCKET.")
-        service = EncoderService(device=settings.ENCODER_DEVICE, threads=settings.ENCODER_THREADS)
+        service = EncoderService(*runtime_arguments())
         server = EncoderServer(Path(path), service)
         if options["preload"]:
             names = dict(

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from cases.errors import DomainError
 from retrieval.engine.encoders import load_image_encoder
 from retrieval.engine.errors import EngineError
 from retrieval.services import centres
+from retrieval.services.encoders import runtime_arguments
 from retrieval.services.models import CENTRE_ASSET, Modality, active_model
 
 
@@ -40,7 +40,7 @@ class Command(BaseCommand):
             raise CommandError(error.message) from error
 
     def _procedural(self, name: str, seeds: int, output: Path) -> None:
-        encoder = load_image_encoder(name, settings.ENCODER_DEVICE, settings.ENCODER_THREADS)
+        encoder = load_image_encoder(name, *runtime_arguments())
         centre = centres.procedural_centre(encoder, seeds=range(seeds))
         description = (
             f"Mean of {name} features over synthetic tissue "
