@@ -43,6 +43,8 @@ CAPABILITIES: dict[str, frozenset[Role]] = {
     "curate_cohort": frozenset({_P, _R, _D}),
     "share_cohort": frozenset({_D}),
     "export_cohort": frozenset({_P, _R, _D}),
+    "export_deidentified": frozenset({_R, _D}),
+    "manage_export_projects": frozenset({_D}),
     "manage_members": frozenset({_D}),
     "manage_tokens": frozenset({_D}),
 }

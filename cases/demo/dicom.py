@@ -86,6 +86,8 @@ def write_series(folder: Path, levels: Sequence[Level], header: SlideHeader) -> 
     height, width = label.shape[:2]
     side = Level(width, height, max(width, height), [jpeg(label, 90)])
     _pixels(dataset, side, 50.0, (width, height))
+    dataset.BarcodeValue = header.container_id
+    dataset.LabelText = "\n".join(_label_lines(header))
     _save(dataset, folder / "label.dcm")
 
 
@@ -250,13 +252,16 @@ def _save(d: Dataset, path: Path) -> None:
     d.save_as(path, enforce_file_format=True)
 
 
+def _label_lines(header: SlideHeader) -> tuple[str, ...]:
+    return (header.accession_number, header.container_id, header.family_name, "H&E  DEMO")
+
+
 def _label(header: SlideHeader) -> np.ndarray:
     """Return a photo of the printed label (rows, columns, 3): what only some roles may see."""
     image = Image.new("RGB", (384, 256), (250, 248, 240))
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(20)
-    lines = (header.accession_number, header.container_id, f"{header.family_name}", "H&E  DEMO")
-    for row, line in enumerate(lines):
+    for row, line in enumerate(_label_lines(header)):
         draw.text((16, 14 + 30 * row), line, fill=(20, 20, 30), font=font)
     bits = hashlib.sha256(header.container_id.encode()).digest()
     for n in range(256):

@@ -6,6 +6,8 @@ from cases.models.cohorts import Cohort, CohortEntry
 from cases.models.derived import DerivedInstance
 from cases.models.dicom import DicomPeer, StorageCommitment
 from cases.models.images import SlideImage, SlideInstance, SlideInstanceIndex
+from cases.models.exports import Export, ExportItem, ExportProject
+from cases.models.images import SlideImage, SlideInstance
 from cases.models.organisation import ApiToken, Department, Membership
 from cases.models.uploads import SlideUpload, UploadFile, UploadItem
 from cases.models.work import LeasedWork
@@ -22,6 +24,9 @@ __all__ = [
     "Department",
     "DerivedInstance",
     "DicomPeer",
+    "Export",
+    "ExportItem",
+    "ExportProject",
     "LeasedWork",
     "Membership",
     "Patient",

@@ -83,6 +83,8 @@ class ApiToken(models.Model):
         COHORTS_READ = "cohorts:read", "Read cohorts"
         COHORTS_WRITE = "cohorts:write", "Curate cohorts"
         INDEX_READ = "index:read", "Read the state of indexing"
+        EXPORTS_READ = "exports:read", "Follow and fetch de-identified exports"
+        EXPORTS_WRITE = "exports:write", "Make de-identified exports"
         DICOMWEB_READ = "dicomweb:read", "Search and retrieve slides by DICOMweb"
         DICOMWEB_WRITE = "dicomweb:write", "Store slides by DICOMweb"
 

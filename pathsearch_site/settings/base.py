@@ -253,6 +253,20 @@ OPEN_SLIDES_MAX = env.integer(
     "PATHSEARCH_OPEN_SLIDES", 32, "Slides that one web process keeps open for the viewer"
 )
 
+# --- de-identified exports -----------------------------------------------------------------------
+EXPORT_SECRET = (
+    env.string(
+        "PATHSEARCH_EXPORT_SECRET",
+        "",
+        "Secret from which the keys of export projects follow; empty: the secret key. "
+        "Another one unlinks new exports from old ones",
+    )
+    or SECRET_KEY
+)
+EXPORT_DAYS = env.integer(
+    "PATHSEARCH_EXPORT_DAYS", 7, "Days that a finished de-identified export can be fetched"
+)
+
 # --- background work --------------------------------------------------------------------------
 LEASE_SECONDS = env.integer(
     "PATHSEARCH_LEASE_SECONDS",
@@ -376,6 +390,8 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
         "UploadStateEnum": "cases.models.SlideUpload.State",
+        "ExportStateEnum": "cases.models.Export.State",
+        "ExportItemStateEnum": "cases.models.ExportItem.State",
         "UploadItemStateEnum": "cases.models.UploadItem.State",
         "IndexStateEnum": "retrieval.models.SlideIndex.State",
     },

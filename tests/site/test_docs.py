@@ -20,6 +20,8 @@ ROWS = {
     "write reports by API": ["write_report"],
     "make and fill cohorts, export them": ["curate_cohort", "export_cohort"],
     "share a cohort with another department": ["share_cohort"],
+    "export slides de-identified": ["export_deidentified"],
+    "open and close export projects": ["manage_export_projects"],
     "manage members and tokens of the department": ["manage_members", "manage_tokens"],
 }
 COLUMNS = [Role.PATHOLOGIST, Role.TECHNICIAN, Role.RESEARCHER, Role.DEPARTMENT_ADMINISTRATOR]
