@@ -15,6 +15,7 @@ def portal(request: HttpRequest) -> dict[str, Any]:
     return {
         "may_upload": bool(permissions.departments_with(user, "upload")),
         "may_search": bool(permissions.departments_with(user, "search")),
+        "may_export_deidentified": bool(permissions.departments_with(user, "export_deidentified")),
         "may_curate": bool(permissions.departments_with(user, "curate_cohort")),
         "may_administer": permissions.may_administer(user),
     }

@@ -1,7 +1,7 @@
 """Background tasks of cases. Arguments are ids; the state is in the rows."""
 
 from cases.models import SlideImage
-from cases.services import audit_chain, processing, sweep, thumbnails
+from cases.services import audit_chain, export_run, exports, processing, sweep, thumbnails
 
 
 def process_upload_task(upload_id: str) -> None:
@@ -16,9 +16,15 @@ def make_thumbnail_task(slide_image_id: str) -> None:
         thumbnails.thumbnail_make(slide_image)
 
 
+def run_export_task(export_id: str) -> None:
+    """Make one de-identified export."""
+    export_run.export_run(export_id)
+
+
 def sweep_task() -> None:
-    """Each minute: take up what a lost worker or a lost message left."""
+    """Each minute: take up what a lost worker or a lost message left, let exports expire."""
     sweep.sweep_uploads()
+    exports.sweep_exports()
 
 
 def sweep_store_task() -> None:

@@ -2,7 +2,18 @@
 
 from django.urls import path
 
-from cases.views import case, cohorts, health, session, slide, tiles, unmatched, uploads, work_list
+from cases.views import (
+    case,
+    cohorts,
+    exports,
+    health,
+    session,
+    slide,
+    tiles,
+    unmatched,
+    uploads,
+    work_list,
+)
 
 urlpatterns = [
     path("", work_list.work_list, name="work_list"),
@@ -24,6 +35,19 @@ urlpatterns = [
     path("cohorts/<uuid:pk>/remove/", cohorts.cohort_remove, name="cohort_remove"),
     path("cohorts/<uuid:pk>/share/", cohorts.cohort_share, name="cohort_share"),
     path("cohorts/<uuid:pk>/export.csv", cohorts.cohort_export, name="cohort_export"),
+    path("cohorts/<uuid:pk>/export/", exports.cohort_export_dicom, name="cohort_export_dicom"),
+    path("slides/<uuid:pk>/export/", exports.slide_export, name="slide_export"),
+    path("exports/", exports.export_list, name="exports"),
+    path("exports/projects/new/", exports.export_project_new, name="export_project_new"),
+    path(
+        "exports/projects/<uuid:pk>/close/",
+        exports.export_project_close,
+        name="export_project_close",
+    ),
+    path("exports/<uuid:pk>/", exports.export, name="export"),
+    path("exports/<uuid:pk>/download/", exports.export_download, name="export_download"),
+    path("exports/<uuid:pk>/retry/", exports.export_retry, name="export_retry"),
+    path("exports/<uuid:pk>/remove/", exports.export_remove, name="export_remove"),
     path("uploads/", uploads.uploads, name="uploads"),
     path("uploads/new/", uploads.upload_new, name="upload_new"),
     path("uploads/<uuid:pk>/", uploads.upload, name="upload"),

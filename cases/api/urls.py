@@ -3,7 +3,7 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from cases.api import cohorts, tus, uploads, views
+from cases.api import cohorts, exports, tus, uploads, views
 from cases.api.audited import UUID_PATTERN
 
 router = SimpleRouter()
@@ -19,6 +19,8 @@ router.register(
     cohorts.CohortEntryViewSet,
     basename="cohort-entries",
 )
+router.register("exports", exports.ExportViewSet, basename="exports")
+router.register("export-projects", exports.ExportProjectViewSet, basename="export-projects")
 router.register("uploads", uploads.UploadViewSet, basename="uploads")
 router.register(
     f"uploads/(?P<upload_pk>{UUID_PATTERN})/files",

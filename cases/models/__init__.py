@@ -5,9 +5,8 @@ from cases.models.clinical import Block, Case, Patient, Report, Slide, Specimen
 from cases.models.cohorts import Cohort, CohortEntry
 from cases.models.derived import DerivedInstance
 from cases.models.dicom import DicomPeer, StorageCommitment
-from cases.models.images import SlideImage, SlideInstance, SlideInstanceIndex
 from cases.models.exports import Export, ExportItem, ExportProject
-from cases.models.images import SlideImage, SlideInstance
+from cases.models.images import SlideImage, SlideInstance, SlideInstanceIndex
 from cases.models.organisation import ApiToken, Department, Membership
 from cases.models.uploads import SlideUpload, UploadFile, UploadItem
 from cases.models.work import LeasedWork

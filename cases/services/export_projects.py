@@ -43,7 +43,7 @@ class ProjectKeyChanged(Conflict):
     code = "project_key_changed"
     message = (
         "The site's export secret has changed since this project was opened, so that new exports "
-        "could not be linked with old ones. Restore PATHSEARCH_EXPORT_SECRET, or open a new project."
+        "could not be linked with old ones. Restore PATHSEARCH_EXPORT_SECRET or open a new project."
     )
 
 

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from cases.models import SlideImage, SlideUpload, UploadFile, UploadItem
+from cases.models import Export, SlideImage, SlideUpload, UploadFile, UploadItem
 from cases.services import network, store, work
 from cases.services.queue import enqueue
 from cases.services.uploads import PROCESS_TASK
@@ -60,6 +60,7 @@ def sweep_store() -> list[str]:
     removed += _sweep("slides", _ids(SlideImage, Q()))
     removed += _sweep("thumbnails", _ids(SlideImage, Q()))
     removed += _sweep("derived", _ids(SlideImage, Q()))
+    removed += _sweep("exports", _ids(Export, Q(state__in=["running", "finished"])))
     removed += _sweep("unmatched", _ids(UploadItem, Q(state=UploadItem.State.UNMATCHED)))
     return removed
 

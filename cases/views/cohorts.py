@@ -118,6 +118,9 @@ def cohort(request: HttpRequest, pk: UUID) -> HttpResponse:
         if may_share
         else None,
         "may_curate_this": permissions.may(request.user, "curate_cohort", found.department_id),
+        "may_export_dicom": permissions.may(
+            request.user, "export_deidentified", found.department_id
+        ),
         "may_export": service.may_export(request.user, found),
     }
     return render(request, "cases/cohort.html", context)

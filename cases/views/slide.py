@@ -34,6 +34,9 @@ def slide(request: HttpRequest, pk: UUID) -> HttpResponse:
         "powers": POWERS,
         "tray": selectors.slide_images_of_case(request.user, case),
         "unreadable": _unreadable(slide_image),
+        "may_export_this": permissions.may(
+            request.user, "export_deidentified", slide_image.department_id
+        ),
         "may_view_label": permissions.may(request.user, "view_label", slide_image.department_id),
     }
     return render(request, "cases/slide.html", context)

@@ -41,6 +41,8 @@ ADMIN = {
     "cases.dicompeer": AdminRow("SU", add="SU", delete="SU"),
     "cases.storagecommitment": AdminRow("SU"),
     "cases.cohort": AdminRow("D", kind="cohort"),
+    "cases.exportproject": AdminRow("D", kind="export_project"),
+    "cases.export": AdminRow("D", kind="export"),
     "cases.slideupload": AdminRow("D", kind="upload"),
     "retrieval.slideindex": AdminRow("D", kind="index"),
     "retrieval.searchquery": AdminRow("D", kind="search"),

@@ -5,6 +5,7 @@ from typing import Any
 
 from tests.permissions.dicom_table import RETRIEVED
 from tests.permissions.dicomweb_table import DICOMWEB
+from tests.permissions.exports_table import EXPORTS
 from tests.permissions.row import Of, Row
 from tests.permissions.world import MISSING, WORD
 
@@ -360,4 +361,4 @@ API = [
     Row("index-status-detail", of="index"),
 ]
 
-TABLE = [*PUBLIC, *PAGES, *API, *RETRIEVED, *DICOMWEB]
+TABLE = [*PUBLIC, *PAGES, *API, *RETRIEVED, *DICOMWEB, *EXPORTS]

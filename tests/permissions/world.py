@@ -31,6 +31,7 @@ from tests.factories import (
     UserFactory,
     make_member,
 )
+from tests.permissions.exports_world import EXPORT_KINDS, put_exports
 from tests.permissions.pixels import give_pixels
 
 PLACES = ("private", "shared", "foreign")
@@ -78,7 +79,7 @@ class Actor:
 
     def sees(self, kind: str, place: str) -> bool:
         """Return whether the object of this kind in this place exists for the actor."""
-        if self.name == "partner" and kind in NEVER_SHARED:
+        if self.name == "partner" and kind in NEVER_SHARED | EXPORT_KINDS:
             return False
         return place in self.places
 
@@ -156,6 +157,7 @@ def make_world() -> World:
         _cohort(world, place, department, image)
         _account(world, place, department)
         _upload(world, place, department)
+        put_exports(world, place, department, image)
         world.ids.setdefault("accession", {})[place] = f"S26-{place}"
     models.Cohort.objects.get(name="Cohort-shared").shared_with.add(partner)
     _hidden_glass(world, home, embedding_model)

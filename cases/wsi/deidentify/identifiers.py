@@ -90,7 +90,8 @@ class Identifiers:
                     coded = text.encode(encoding).lower()
                 except UnicodeEncodeError:
                     continue
-                if len(coded) >= at_least and len(text) >= min(at_least, 4):
+                # "00000000" is an accession number, and black in an uncompressed picture.
+                if len(coded) >= at_least and len(text) >= 4 and len(set(text)) > 2:
                     found.add(coded)
         return frozenset(found)
 

@@ -20,6 +20,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
+from pydicom.uid import UID_dictionary
 
 from cases.wsi.deidentify.frames import ENCAPSULATED, clean_frame
 from cases.wsi.deidentify.icc import is_clean
@@ -100,7 +101,7 @@ def scan_file(
 def scan_text(data: bytes, name: str, identifiers: Identifiers, issued: set[str]) -> None:
     """Raise LeakError when a text file of the export holds an identifying value."""
     for word in sorted(issued, key=len, reverse=True):
-        data = data.replace(word.encode("ascii"), b" " * len(word))
+        data = data.replace(word.encode(), b" " * len(word))
     _search_header(data, identifiers, name)
 
 
@@ -282,13 +283,13 @@ def _masked(header: bytes, dataset: Dataset, issued: set[str]) -> bytes:
     A pseudonym can hold by chance what is also a short number of the source, and "White" is a
     colour of light before it is a name.
     """
-    known = set(issued)
-    for element in dataset.iterall():
+    known = {*issued, str(IMPLEMENTATION_UID), IMPLEMENTATION_NAME, "000000"}
+    for element in (*dataset.file_meta, *dataset.iterall()):
         if element.VR in ("CS", "LO", "SH", "DS", "IS", "UI"):
             known.update(
                 text
                 for text in map(str, _values(element))
-                if is_harmless(text) or element.VR in ("DS", "IS")
+                if is_harmless(text) or text in UID_dictionary or element.VR in ("DS", "IS")
             )
     known.update(meaning for _value, meaning in OPTIONS)
     for text in sorted(known, key=len, reverse=True):
