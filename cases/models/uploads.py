@@ -59,6 +59,14 @@ class SlideUpload(LeasedWork, Record):
         help_text="Nothing more is to come of its series; arrivals by network do not say so",
     )
 
+    delivery_key = models.CharField(
+        max_length=64,
+        blank=True,
+        editable=False,
+        db_index=True,
+        help_text="Hash of a watched folder's delivery, which finds its upload again",
+    )
+
     objects = OwnedQuerySet.as_manager()
 
     class Meta:

@@ -158,6 +158,28 @@ def upload_create(
 
 
 @transaction.atomic
+def upload_create_unattended(
+    *, department: Department, files: Sequence[Any], source: str, **fields: Any
+) -> SlideUpload:
+    """Announce a delivery that no person sends; who configured its source answers for it."""
+    announced = _clean_files(files)
+    total = sum(file["size_bytes"] for file in announced)
+    _require_room(total, total)
+    upload = SlideUpload.objects.create(department=department, source=source, **fields)
+    UploadFile.objects.bulk_create(
+        [UploadFile(upload=upload, **file) for file in announced], batch_size=1000
+    )
+    access_event_record(
+        user=None,
+        action=Action.CREATE,
+        department_id=department.pk,
+        target=upload,
+        detail={"files": len(announced), "bytes": total},
+    )
+    return upload
+
+
+@transaction.atomic
 def upload_add_file(
     *, upload: SlideUpload, user: Any, name: str, size_bytes: int, sha256: str = ""
 ) -> UploadFile:
