@@ -1,44 +1,95 @@
 """The administration of embedding models and, to look at, the state of indexing."""
 
+from collections.abc import Callable
+
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from cases import permissions
 from cases.admin_access import ClinicalAdmin, ClinicalInline, RoleAdmin
+from cases.errors import DomainError
 from cases.models import Patient
-from cases.services.audit import Action, access_event_record
 from retrieval.models import EmbeddingModel, SearchHit, SearchQuery, SlideIndex
-from retrieval.services.models import model_activate
+from retrieval.services.switching import (
+    model_activate,
+    model_coverage,
+    model_reembed,
+    model_retire,
+)
 
 
 @admin.register(EmbeddingModel)
 class EmbeddingModelAdmin(RoleAdmin):
     """Recipes, which never change; one of each modality is what searches use."""
 
-    actions = ["activate"]
+    actions = ["activate", "activate_despite_gaps", "reembed", "retire"]
 
-    list_display = ["name", "modality", "encoder", "aggregator", "dimension", "is_active"]
+    list_display = [
+        "name",
+        "modality",
+        "encoder",
+        "aggregator",
+        "dimension",
+        "is_active",
+        "is_kept_current",
+        "coverage",
+    ]
     list_filter = ["modality", "is_active"]
     exclude = ["centre"]
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return permissions.is_system_administrator(request.user)
 
+    @admin.display(description="Embedded, of what the active model has")
+    def coverage(self, model: EmbeddingModel) -> str:
+        found = model_coverage(model)
+        waiting = f", {found.waiting} waiting" if found.waiting else ""
+        failed = f", {found.failed} failed" if found.failed else ""
+        return f"{found.covered} of {found.wanted} ({found.percent} %){waiting}{failed}"
+
     @admin.action(description="Use the chosen model for searches")
     def activate(self, request: HttpRequest, queryset: QuerySet) -> None:
+        self._activate(request, queryset, force=False)
+
+    @admin.action(description="Use it although slides that it lacks drop out of searches")
+    def activate_despite_gaps(self, request: HttpRequest, queryset: QuerySet) -> None:
+        self._activate(request, queryset, force=True)
+
+    def _activate(self, request: HttpRequest, queryset: QuerySet, *, force: bool) -> None:
+        def act(model: EmbeddingModel) -> str:
+            model_activate(model=model, user=request.user, force=force)
+            return f"Searches use {model.name} from now on."
+
+        self._with_one(request, queryset, act)
+
+    @admin.action(description="Embed the archive by the chosen model, in the background")
+    def reembed(self, request: HttpRequest, queryset: QuerySet) -> None:
+        def act(model: EmbeddingModel) -> str:
+            waiting = model_reembed(model=model, user=request.user)
+            return f"{waiting} slides wait to be embedded by {model.name}."
+
+        self._with_one(request, queryset, act)
+
+    @admin.action(description="Index new slides by the chosen model no longer")
+    def retire(self, request: HttpRequest, queryset: QuerySet) -> None:
+        def act(model: EmbeddingModel) -> str:
+            model_retire(model=model, user=request.user)
+            return f"New slides are not indexed by {model.name} any more."
+
+        self._with_one(request, queryset, act)
+
+    def _with_one(
+        self, request: HttpRequest, queryset: QuerySet, act: Callable[[EmbeddingModel], str]
+    ) -> None:
         models = list(queryset)
         if len(models) != 1:
             messages.error(request, "Choose one model.")
             return
-        model_activate(model=models[0])
-        access_event_record(
-            user=request.user,
-            action=Action.CHANGE,
-            target=models[0],
-            detail={"activated": models[0].name},
-        )
-        messages.success(request, f"Searches use {models[0].name} from now on.")
+        try:
+            messages.success(request, act(models[0]))
+        except DomainError as error:
+            messages.error(request, error.message)
 
 
 @admin.register(SlideIndex)

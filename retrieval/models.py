@@ -9,6 +9,7 @@ from pgvector.django import HalfVectorField
 from cases.models import Department, LeasedWork, Report, SlideImage
 from cases.models.base import Record
 from cases.querysets import SlideImagePartQuerySet
+from retrieval.models_training import TrainingRun, TrainingSlide
 from retrieval.querysets import (
     ReportEmbeddingQuerySet,
     SearchHitQuerySet,
@@ -20,7 +21,9 @@ from retrieval.querysets import (
 class EmbeddingModel(models.Model):
     """An immutable recipe: what turns a slide, or a report, into vectors of one space.
 
-    Only `is_active` changes. One model per modality is active: searches use it.
+    Only `is_active` and `is_kept_current` change. One model per modality is active: searches
+    use it. New slides are indexed by the active model and by those that are kept current, so
+    that searches can change over to them, or back, at once.
     """
 
     class Modality(models.TextChoices):
@@ -32,7 +35,26 @@ class EmbeddingModel(models.Model):
     encoder = models.CharField(max_length=60, help_text="Name in the encoder registry")
     aggregator = models.CharField(max_length=60, help_text="How patches become a slide")
     weights_sha256 = models.CharField(max_length=64)
+    aggregator_path = models.CharField(
+        max_length=300, blank=True, help_text="Trained weights, relative to the data folder"
+    )
+    aggregator_sha256 = models.CharField(max_length=64, blank=True)
+    text_encoder = models.CharField(
+        max_length=60, blank=True, help_text="Sentence encoder of the model's text side, if any"
+    )
+    has_text_side = models.BooleanField(
+        default=False, help_text="Texts have a place among the slide vectors"
+    )
+    token_share = models.FloatField(
+        null=True, blank=True, help_text="Calibrated weight of the tokens; empty: the site's own"
+    )
+    feature_dimension = models.PositiveIntegerField(
+        default=0, help_text="Width of a patch feature; 0: as `dimension`"
+    )
     dimension = models.PositiveIntegerField()
+    token_dimension = models.PositiveIntegerField(
+        default=0, help_text="Width of a mosaic token; 0: as `dimension`"
+    )
     token_count = models.PositiveSmallIntegerField(default=0)
     patch_px = models.PositiveIntegerField(default=0)
     mpp = models.FloatField(default=0)
@@ -41,6 +63,9 @@ class EmbeddingModel(models.Model):
     )
     description = models.TextField(blank=True)
     is_active = models.BooleanField(default=False)
+    is_kept_current = models.BooleanField(
+        default=False, help_text="New slides are indexed by it too, though it is not active"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -59,6 +84,16 @@ class EmbeddingModel(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def feature_width(self) -> int:
+        """Return the width of a patch feature."""
+        return self.feature_dimension or self.dimension
+
+    @property
+    def token_width(self) -> int:
+        """Return the width of a mosaic token."""
+        return self.token_dimension or self.dimension
 
 
 class SlideIndex(LeasedWork, Record):
@@ -221,6 +256,9 @@ class SearchHit(models.Model):
     image_rank = models.PositiveIntegerField(null=True)
     text_rank = models.PositiveIntegerField(null=True)
     text_similarity = models.FloatField(null=True, help_text="Cosine to the report, -1 to 1")
+    tissue_text_similarity = models.FloatField(
+        null=True, help_text="Cosine of the words to the slide itself, -1 to 1"
+    )
     full_text_match = models.BooleanField(default=False)
     pairs = models.JSONField(
         default=list, help_text="Best token pairs: query and candidate places, similarity"
@@ -262,3 +300,16 @@ class Feedback(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_verdict_display()} by {self.user_id}"
+
+
+__all__ = [
+    "EmbeddingModel",
+    "Feedback",
+    "ReportEmbedding",
+    "SearchHit",
+    "SearchQuery",
+    "SlideEmbedding",
+    "SlideIndex",
+    "TrainingRun",
+    "TrainingSlide",
+]

@@ -5,6 +5,7 @@ Similarity is the cosine; `<=>` is 1 minus it, so that ascending order is neares
 `vector::halfvec(D)` (`vector_index_ensure`).
 """
 
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Self
@@ -30,6 +31,8 @@ HNSW_EF_SEARCH_MIN = 100
 HNSW_EF_SEARCH_MAX = 1000  # pgvector's limit
 HNSW_MAX_SCAN_TUPLES = 400_000
 HNSW_SCAN_MEM_MULTIPLIER = 8
+# Any number that no other two-part advisory lock of the site takes.
+_INDEX_LOCK = 7_203
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ class SlideEmbeddingQuerySet(SlideImagePartQuerySet, VectorQuerySet):
             .values_list("slide_image_id", "mosaic", "places", "_distance")
         )
         return [
-            StoredMosaic(pk, tokens_from_bytes(tokens, model.dimension), places, 1 - far)
+            StoredMosaic(pk, tokens_from_bytes(tokens, model.token_width), places, 1 - far)
             for pk, tokens, places, far in rows
         ]
 
@@ -193,19 +196,65 @@ class SearchQueryQuerySet(VisibleQuerySet):
         return self.filter(slide_is_visible & readable)
 
 
+class TrainingRunQuerySet(VisibleQuerySet):
+    """Runs of training, seen by who belongs to every department whose slides are in it."""
+
+    def _visible(self, departments: frozenset[int]) -> Q:
+        return Q(scope_department_ids__contained_by=sorted(departments))
+
+
 def vector_index_name(table: type[Model], model: Any) -> str:
     """Return the name of the model's HNSW index on this table."""
     return f"{table._meta.db_table}_hnsw_{model.pk}"
 
 
 def vector_index_ensure(table: type[Model], model: Any) -> None:
-    """Create the partial HNSW index of one embedding model, unless it is there."""
-    quote = connection.ops.quote_name
+    """Create the partial HNSW index of one embedding model, unless it is there and valid.
+
+    Outside of a transaction it is built concurrently: searches and writes go on meanwhile.
+    """
+    if vector_index_is_ready(table, model):
+        return
+    if connection.in_atomic_block:
+        _vector_index_create(table, model, "")
+        return
+    # One builder at a time. Waiting inside the database would hold a snapshot, for which the
+    # other's concurrent build waits in turn.
+    key = [_INDEX_LOCK, int(model.pk)]
     with connection.cursor() as cursor:
+        while True:
+            cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", key)
+            if cursor.fetchone()[0]:
+                break
+            time.sleep(1)
+        try:
+            if not vector_index_is_ready(table, model):
+                _vector_index_create(table, model, "CONCURRENTLY ")
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s, %s)", key)
+
+
+def _vector_index_create(table: type[Model], model: Any, how: str) -> None:
+    quote = connection.ops.quote_name
+    name = quote(vector_index_name(table, model))
+    with connection.cursor() as cursor:
+        # What a killed build left behind is there, but no search may use it.
+        cursor.execute(f"DROP INDEX {how}IF EXISTS {name}")
         cursor.execute(
-            f"CREATE INDEX IF NOT EXISTS {quote(vector_index_name(table, model))}"
+            f"CREATE INDEX {how}{name}"
             f" ON {quote(table._meta.db_table)}"
             f" USING hnsw ((vector::halfvec({int(model.dimension)})) halfvec_cosine_ops)"
             f" WITH (m = {HNSW_M}, ef_construction = {HNSW_EF_CONSTRUCTION})"
             f" WHERE model_id = {int(model.pk)}"
         )
+
+
+def vector_index_is_ready(table: type[Model], model: Any) -> bool:
+    """Return whether the model's HNSW index is there, complete and usable."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)",
+            [connection.ops.quote_name(vector_index_name(table, model))],
+        )
+        row = cursor.fetchone()
+    return bool(row and row[0])

@@ -1,12 +1,14 @@
 """Reads of the state of indexing."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, QuerySet
 from django.db.models.functions import Greatest
 
+from retrieval.coverage import Coverage, model_coverage
 from retrieval.models import EmbeddingModel, SlideIndex
 
 
@@ -49,3 +51,21 @@ def slide_indexes_of(*, user: Any, slide_image_ids: Iterable[UUID]) -> dict[UUID
     """Return the visible index rows of these slide images, by slide image: one query."""
     rows = slide_indexes(user=user).filter(slide_image_id__in=list(slide_image_ids))
     return {row.slide_image_id: row for row in rows}
+
+
+@dataclass(frozen=True)
+class CatchingUp:
+    """A model that is not active yet, and how far it is over the slides that a user sees."""
+
+    model: EmbeddingModel
+    coverage: Coverage
+
+
+def models_catching_up(*, user: Any) -> list[CatchingUp]:
+    """Return the models that are kept current beside the active one and still lack slides."""
+    rows = SlideIndex.objects.visible_to(user)
+    models = EmbeddingModel.objects.filter(
+        modality=EmbeddingModel.Modality.IMAGE, is_kept_current=True, is_active=False
+    )
+    found = [CatchingUp(model, model_coverage(model, rows)) for model in models]
+    return [each for each in found if each.coverage.missing or each.coverage.waiting]

@@ -26,6 +26,8 @@ from retrieval.engine.patches import check_resolution, patch_grid, read_patches,
 
 # progress(done, total, step); it may raise to stop the work.
 Progress = Callable[[int, int, str], None]
+# aggregate(features (N, D), coords_l0 (N, 2), size_l0) -> Mosaic
+Aggregate = Callable[[npt.NDArray[np.floating], npt.NDArray[np.int64], int], Mosaic]
 
 
 @dataclass
@@ -85,6 +87,7 @@ def embed_slide(
     mpp: float | None = None,
     centre: npt.NDArray[np.float32] | None = None,
     token_count: int = 16,
+    aggregate: Aggregate | None = None,
     progress: Progress | None = None,
     batch: int = 32,
     decode_threads: int = 2,
@@ -105,6 +108,8 @@ def embed_slide(
         Subtracted from features before comparing; see `prototypes`.
     token_count : int
         Most mosaic tokens.
+    aggregate : callable, optional
+        Makes the mosaic in place of `prototypes`; `centre` and `token_count` are then unused.
     progress : callable, optional
         Called as ``progress(done, total, step)`` with patches; may raise to stop.
     batch : int
@@ -147,7 +152,10 @@ def embed_slide(
 
     began = time.perf_counter()
     tell(len(coords), len(coords), "aggregate")
-    mosaic = prototypes(features, coords, size, token_count=token_count, centre=centre)
+    if aggregate is None:
+        mosaic = prototypes(features, coords, size, token_count=token_count, centre=centre)
+    else:
+        mosaic = aggregate(features, coords, size)
     timings.aggregate = time.perf_counter() - began
     timings.total = time.perf_counter() - start
     return EmbeddedSlide(features, coords, size, mosaic, timings)

@@ -10,12 +10,15 @@ from safetensors.numpy import load_file, save
 
 from cases.demo.tissue import DIAGNOSES, paint_tissue
 from cases.errors import DomainError
+from retrieval.engine.aggregators import TRAINED
 from retrieval.engine.encoders import ImageEncoder
 from retrieval.engine.mosaic import prototypes
 from retrieval.models import EmbeddingModel, SlideEmbedding, SlideIndex
+from retrieval.services.aggregation import model_centre
 from retrieval.services.features import features_read
 from retrieval.services.indexing import embedding_write
-from retrieval.services.models import model_activate, model_centre, model_register
+from retrieval.services.models import model_register, models_lock
+from retrieval.services.switching import model_activate
 
 State = SlideIndex.State
 # A mean over fewer slides says more about them than about the archive.
@@ -87,6 +90,12 @@ def recentre(
     Every slide is aggregated anew from its stored features; no pixel is read. Searches go on
     with the old model until the new one has all its rows, and change over in one commit.
     """
+    if model.aggregator in TRAINED:
+        raise DomainError(
+            f"{model.name} is a trained model, which has no centre to fit. Activate a model of "
+            "prototypes first.",
+            code="not_prototypes",
+        )
     centre, count = archive_centre(model)
     new = model_register(
         like=model,
@@ -98,9 +107,10 @@ def recentre(
     try:
         aggregate_missing(new, source=model, tell=tell)
         with transaction.atomic():
-            # What was indexed meanwhile; the lock of the activation keeps this the last look.
-            model_activate(model=new)
+            # What was indexed meanwhile; the lock keeps this the last look.
+            models_lock()
             aggregate_missing(new, source=model, tell=tell)
+            model_activate(model=new)
     except Exception:
         # Half a model is none: the old one was active all the time.
         SlideEmbedding.objects.filter(model=new).delete()

@@ -9,16 +9,17 @@ from django.shortcuts import get_object_or_404
 from cases.errors import DomainError
 from cases.models import SlideImage
 from cases.services.audit import Action, access_event_record
+from retrieval.engine.errors import EngineError
 from retrieval.engine.explain import (
     Explanation,
     PatchAttention,
-    assigned_patches,
     explain_similarity,
 )
 from retrieval.engine.mosaic import Mosaic, tokens_from_bytes
 from retrieval.models import EmbeddingModel, SearchHit, SearchQuery, SlideEmbedding, SlideIndex
+from retrieval.services.aggregation import AggregatorUnavailable, model_aggregator
 from retrieval.services.features import features_read
-from retrieval.services.models import Modality, active_model, model_centre
+from retrieval.services.models import Modality, active_model
 from retrieval.services.search import mosaic_share
 
 
@@ -118,7 +119,11 @@ def slide_attention(*, user: Any, slide_image: SlideImage) -> SlideAttention:
     if embedding is None or index is None or not index.features_path:
         raise NothingToExplain("This slide is not indexed by the active model yet.")
     kept = features_read(index.features_path)
-    attention = _attention(model, kept.features, bytes(embedding.mosaic))
+    tokens = tokens_from_bytes(bytes(embedding.mosaic), model.token_width)
+    try:
+        attention = model_aggregator(model).attention(kept.features, kept.coords_l0, tokens)
+    except EngineError as error:
+        raise AggregatorUnavailable(error.message) from error
     access_event_record(
         user=user,
         action=Action.VIEW,
@@ -129,16 +134,6 @@ def slide_attention(*, user: Any, slide_image: SlideImage) -> SlideAttention:
     )
     return SlideAttention(
         slide_image, model, embedding.places, kept.coords_l0, kept.size_l0, attention
-    )
-
-
-def _attention(model: EmbeddingModel, features: np.ndarray, mosaic: bytes) -> PatchAttention:
-    centre = model_centre(model)
-    tokens = tokens_from_bytes(mosaic, model.dimension)
-    return assigned_patches(
-        features,
-        tokens,
-        project=lambda rows: rows.astype(np.float32) - (0 if centre is None else centre),
     )
 
 

@@ -6,15 +6,14 @@ lease runs out. The rules of leases are in cases.services.work.
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -24,73 +23,84 @@ from cases.models import SlideImage
 from cases.permissions import require
 from cases.services import work
 from cases.services.audit import Action, access_event_record
-from cases.services.queue import enqueue
 from cases.services.store import image_path
 from cases.wsi.errors import WsiError
 from cases.wsi.reader import open_slide
+from retrieval.engine.aggregators import Aggregator
 from retrieval.engine.encoders import ImageEncoder, load_image_encoder
 from retrieval.engine.errors import EngineError, SkipSlide
 from retrieval.engine.mosaic import Mosaic
-from retrieval.engine.pipeline import EmbeddedSlide, embed_slide
+from retrieval.engine.pipeline import EmbeddedSlide, Timings, embed_slide
 from retrieval.models import EmbeddingModel, SlideEmbedding, SlideIndex
 from retrieval.services import features as stored
+from retrieval.services.aggregation import model_aggregator
 from retrieval.services.encoders import ModelChanged, recipe_check, runtime_arguments
+from retrieval.services.heartbeat import Heartbeat
+from retrieval.services.index_queue import (
+    CLUSTER,
+    SETTLING,
+    index_enqueue,
+    rows_make,
+    wake_idle,
+    wake_waiting,
+)
 from retrieval.services.models import (
     Modality,
-    NoActiveModel,
     active_model,
     ensure_default_models,
-    model_centre,
+    models_kept_current,
 )
 
 log = logging.getLogger(__name__)
 
-TASK = "retrieval.tasks.index_slide_task"
-CLUSTER = "indexing"
 State = SlideIndex.State
-# Of a queued row: more instances of its series may come by network.
-SETTLING = "settling"
 FINISHED_STATES = [State.INDEXED, State.SKIPPED, State.FAILED]
 INDEXING_NICENESS = 10
 # Two keep a CPU's encoder fed; a GPU takes what the cores can decode.
 DECODE_THREADS = max(2, min(16, os.cpu_count() or 2))
-# Seconds between two writes of the progress: a page asks every two.
-PROGRESS_SECONDS = 1.0
 
 
 def index_ensure(*, slide_image: SlideImage) -> SlideIndex:
-    """Queue the indexing of a slide image by the active model, in the caller's transaction.
+    """Queue the indexing of a slide image in the caller's transaction; return the active row.
 
-    An image that was indexed before is indexed again: its pixels have changed. What is
-    running on the old pixels loses its lease; the old embedding serves until the new one.
-    A series that may still grow waits until it settles: the sweep wakes the worker then.
+    It is indexed by the active model and by those that are kept current. An image that was
+    indexed before is indexed again: its pixels have changed. What is running on the old pixels
+    loses its lease; the old embedding serves until the new one. A series that may still grow
+    waits until it settles: the sweep wakes the worker then.
     """
-    try:
-        model = active_model(Modality.IMAGE)
-    except NoActiveModel:
-        model, _text_model = ensure_default_models()
+    models = models_kept_current()
+    if not models or not models[0].is_active:
+        ensure_default_models()
+        models = models_kept_current()
     with transaction.atomic():
-        index, created = SlideIndex.objects.get_or_create(
-            slide_image=slide_image,
-            model=model,
-            defaults={"department_id": slide_image.department_id},
-        )
-        if not created:
-            work.requeue(SlideIndex, index.pk, from_states=[*FINISHED_STATES, State.RUNNING])
-        rows = SlideIndex.objects.filter(pk=index.pk)
+        rows = []
+        for model in models:
+            index, created = SlideIndex.objects.get_or_create(
+                slide_image=slide_image,
+                model=model,
+                defaults={"department_id": slide_image.department_id},
+            )
+            if not created:
+                work.requeue(SlideIndex, index.pk, from_states=[*FINISHED_STATES, State.RUNNING])
+            rows.append(index)
+        _forget_old_pixels(slide_image, models)
+        # The others are woken when this one is done: its features then spare them the pixels.
+        of_slide = SlideIndex.objects.filter(pk__in=[row.pk for row in rows])
+        of_slide.exclude(pk=rows[0].pk).update(enqueued_at=None)
         if slide_image.settles_at is not None and slide_image.settles_at > timezone.now():
             reason = _("Waiting for more instances of the series.")
-            rows.update(reason_code=SETTLING, reason=reason)
+            of_slide.update(reason_code=SETTLING, reason=reason)
         else:
-            rows.filter(reason_code=SETTLING).update(reason_code="", reason="")
-            index_enqueue(index)
-    index.refresh_from_db()
-    return index
+            of_slide.filter(reason_code=SETTLING).update(reason_code="", reason="")
+            index_enqueue(rows[0])
+    rows[0].refresh_from_db()
+    return rows[0]
 
 
-def index_enqueue(index: SlideIndex) -> None:
-    """Wake an indexing worker for this row."""
-    enqueue(TASK, index, cluster=CLUSTER)
+def _forget_old_pixels(slide_image: SlideImage, models: list[EmbeddingModel]) -> None:
+    """Remove what models that are no longer kept current made of earlier pixels."""
+    for table in (SlideIndex, SlideEmbedding):
+        table.objects.filter(slide_image=slide_image).exclude(model__in=models).delete()
 
 
 @transaction.atomic
@@ -100,6 +110,10 @@ def index_retry(*, index: SlideIndex, user: Any) -> None:
     if not work.requeue(SlideIndex, index.pk, from_states=[State.FAILED, State.SKIPPED]):
         raise Conflict(_("This slide is not waiting for a retry."), code="nothing_to_retry")
     index_enqueue(index)
+    others = SlideIndex.objects.filter(slide_image_id=index.slide_image_id).exclude(pk=index.pk)
+    for other in others.filter(model__is_kept_current=True):
+        if work.requeue(SlideIndex, other.pk, from_states=[State.FAILED, State.SKIPPED]):
+            SlideIndex.objects.filter(pk=other.pk).update(enqueued_at=None)
     access_event_record(
         user=user,
         action=Action.CHANGE,
@@ -135,14 +149,21 @@ def index_run(pk: UUID | str) -> str | None:
         return None
     index = SlideIndex.objects.select_related("slide_image", "model").get(pk=pk)
     try:
+        return _index(index, lease)
+    finally:
+        wake_waiting(index)
+
+
+def _index(index: SlideIndex, lease: work.Lease) -> str | None:
+    try:
         with Heartbeat(lease) as heartbeat:
-            embedded = _embed(index, heartbeat)
+            embedded, kept_at = _embed(index, heartbeat)
             heartbeat.tell(len(embedded.coords_l0), len(embedded.coords_l0), "save")
-            _save(index, lease, embedded)
+            _save(index, lease, embedded, kept_at)
         log.info("indexed slide image %s: %s", index.slide_image_id, embedded.timings.as_dict())
         return State.INDEXED
     except LeaseLost:
-        log.warning("slide index %s was taken over by another worker", pk)
+        log.warning("slide index %s was taken over by another worker", index.pk)
         return None
     except SkipSlide as skipped:
         return _end_without(index, lease, State.SKIPPED, skipped.code, skipped.message)
@@ -158,26 +179,69 @@ def _settled() -> Q:
     return Q(slide_image__settles_at=None) | Q(slide_image__settles_at__lte=timezone.now())
 
 
-def _embed(index: SlideIndex, heartbeat: "Heartbeat") -> EmbeddedSlide:
+def _embed(index: SlideIndex, heartbeat: Heartbeat) -> tuple[EmbeddedSlide, str]:
+    """Return the embedded slide, and where its features lie where they were there already."""
     slide_image, model = index.slide_image, index.model
     if slide_image.is_fluorescence:
         raise SkipSlide("fluorescence", _("A fluorescence scan: the encoder knows stained tissue."))
+    aggregator = model_aggregator(model)
+    for path in _kept_features(index):
+        try:
+            kept = stored.features_read(path)
+        except stored.FeaturesUnreadable:
+            log.warning("features of slide image %s are unreadable", slide_image.pk)
+            continue
+        return _aggregated(kept, aggregator, heartbeat), path
+    # Kept features are known to be of the recipe's weights; new ones must be, too.
     recipe_check(model)
     encoder = _encoder(model.encoder)
     reader = open_slide(image_path(slide_image), mpp=slide_image.mpp)
     try:
-        return embed_slide(
+        embedded = embed_slide(
             reader,
             encoder,
             mpp=slide_image.mpp,
-            centre=model_centre(model),
-            token_count=model.token_count,
+            aggregate=aggregator.embed,
             progress=heartbeat.tell,
             batch=settings.ENCODER_BATCH,
             decode_threads=DECODE_THREADS,
         )
     finally:
         reader.close()
+    return embedded, ""
+
+
+def _kept_features(index: SlideIndex) -> list[str]:
+    """Return where other models of the same encoder keep the features of the same pixels."""
+    return list(
+        SlideIndex.objects.filter(
+            slide_image_id=index.slide_image_id,
+            state=State.INDEXED,
+            model__encoder=index.model.encoder,
+            model__weights_sha256=index.model.weights_sha256,
+        )
+        .exclude(pk=index.pk)
+        .exclude(features_path="")
+        .order_by("-model__is_active", "pk")
+        .values_list("features_path", flat=True)
+    )
+
+
+def _aggregated(
+    kept: stored.StoredFeatures, aggregator: Aggregator, heartbeat: Heartbeat
+) -> EmbeddedSlide:
+    began = time.perf_counter()
+    count = len(kept.features)
+    heartbeat.tell(count, count, "aggregate")
+    mosaic = aggregator.embed(kept.features, kept.coords_l0, kept.size_l0)
+    seconds = time.perf_counter() - began
+    return EmbeddedSlide(
+        kept.features,
+        kept.coords_l0,
+        kept.size_l0,
+        mosaic,
+        Timings(aggregate=seconds, total=seconds),
+    )
 
 
 @lru_cache(maxsize=1)
@@ -188,15 +252,18 @@ def _encoder(name: str) -> ImageEncoder:
     return load_image_encoder(name, *runtime_arguments())
 
 
-def _save(index: SlideIndex, lease: work.Lease, embedded: EmbeddedSlide) -> None:
+def _save(index: SlideIndex, lease: work.Lease, embedded: EmbeddedSlide, kept_at: str) -> None:
+    """Write the result. kept_at: the features are there already and are not written again."""
     patch_count = len(embedded.coords_l0)
-    path = stored.features_path(index.slide_image_id, index.model.name)
-    prepared = stored.features_prepare(
-        path,
-        features=embedded.features,
-        coords_l0=embedded.coords_l0,
-        size_l0=embedded.size_l0,
-    )
+    path = kept_at or stored.features_path(index.slide_image_id, index.model.name)
+    prepared = None
+    if not kept_at:
+        prepared = stored.features_prepare(
+            path,
+            features=embedded.features,
+            coords_l0=embedded.coords_l0,
+            size_l0=embedded.size_l0,
+        )
     with work.result_transaction(
         lease,
         State.INDEXED,
@@ -209,7 +276,8 @@ def _save(index: SlideIndex, lease: work.Lease, embedded: EmbeddedSlide) -> None
         # Takes the row's lock first: only the holder of the lease replaces the file.
         lease.heartbeat(done=patch_count, total=patch_count, step="save")
         embedding_write(slide_image=index.slide_image, model=index.model, mosaic=embedded.mosaic)
-        stored.features_place(prepared, path)
+        if prepared:
+            stored.features_place(prepared, path)
 
 
 def embedding_write(*, slide_image: SlideImage, model: EmbeddingModel, mosaic: Mosaic) -> None:
@@ -269,6 +337,7 @@ def index_sweep() -> dict[str, int]:
             index_enqueue(index)
     index_wake_settled()
     missing = _index_missing()
+    wake_idle()
     counts = {
         "requeued": len(queued),
         "failed": len(failed),
@@ -284,74 +353,19 @@ def index_wake_settled() -> int:
     """Queue the series whose quiet time is over; returns how many."""
     count = 0
     rows = SlideIndex.objects.filter(_settled(), state=State.QUEUED, reason_code=SETTLING)
-    for index in rows:
+    for index in rows.select_related("model"):
         with transaction.atomic():
             # Once, however many sweeps look at the same moment.
             if rows.filter(pk=index.pk).update(reason_code="", reason=""):
-                index_enqueue(index)
                 count += 1
+                if index.model.is_active:
+                    index_enqueue(index)
     return count
 
 
 def _index_missing(limit: int = 200) -> int:
-    """Queue slide images that the active model has no row for; return how many."""
-    model = EmbeddingModel.objects.filter(modality=Modality.IMAGE, is_active=True).first()
-    if model is None:
+    """Make rows for slide images that a model in use has none for; return how many."""
+    models = models_kept_current()
+    if not models or not models[0].is_active:
         return 0
-    bare = SlideImage.objects.exclude(indexes__model=model).order_by("created_at")[:limit]
-    return len([index_ensure(slide_image=slide_image) for slide_image in bare])
-
-
-class Heartbeat:
-    """Renews a lease while slow steps run, and writes the progress.
-
-    `tell` is the pipeline's progress callback. It writes at most once a second; a thread
-    writes when `tell` has been silent for a third of the lease. Losing the lease raises
-    LeaseLost from the next `tell`, so that no work goes on for nothing.
-    """
-
-    def __init__(self, lease: work.Lease) -> None:
-        self.lease = lease
-        self._latest: tuple[int, int, str] = (0, 0, "open")
-        self._written_at = time.monotonic()
-        self._lost = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="heartbeat", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def tell(self, done: int, total: int, step: str) -> None:
-        """Note the progress. Raises LeaseLost when another worker has the job."""
-        changed = step != self._latest[2]
-        self._latest = (done, total, step)
-        if self._lost:
-            raise LeaseLost
-        if changed or time.monotonic() - self._written_at >= PROGRESS_SECONDS:
-            self._write()
-
-    def _write(self) -> None:
-        self._written_at = time.monotonic()
-        done, total, step = self._latest
-        self.lease.heartbeat(done=done, total=total, step=step)
-
-    def _keep(self) -> None:
-        patience = settings.LEASE_SECONDS / 3
-        try:
-            while not self._stop.wait(patience / 4):
-                if time.monotonic() - self._written_at >= patience:
-                    self._write()
-        except LeaseLost:
-            self._lost = True
-        except Exception:
-            # The database is away for a moment, or for good: then the lease runs out by itself.
-            log.exception("heartbeat of slide index %s failed", self.lease.pk)
-            self._lost = True
-        finally:
-            # The thread's own connection.
-            connection.close()
+    return sum(rows_make(model, most=limit, batch=limit) for model in models)

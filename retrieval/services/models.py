@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
+from django.db.models import Q
 from safetensors.numpy import load_file
 
 from cases.errors import DomainError
@@ -45,11 +46,6 @@ def active_model(modality: str) -> EmbeddingModel:
     return model
 
 
-def model_centre(model: EmbeddingModel) -> np.ndarray | None:
-    """Return the float32 (D,) centre of an image model's features, or None."""
-    return np.frombuffer(bytes(model.centre), "<f4") if model.centre else None
-
-
 def centre_asset() -> np.ndarray:
     """Return the float32 (1280,) centre that ships with the default model."""
     return load_file(CENTRE_ASSET)["centre"].astype("<f4")
@@ -63,7 +59,7 @@ def ensure_default_models() -> tuple[EmbeddingModel, EmbeddingModel]:
     image_spec = IMAGE_ENCODERS["efficientnet-lite0"]
     text_spec = TEXT_ENCODERS["all-minilm-l6-v2"]
     with transaction.atomic():
-        _lock()
+        models_lock()
         image = _get_or_create(
             name=DEFAULT_IMAGE_MODEL,
             modality=Modality.IMAGE,
@@ -108,7 +104,7 @@ def _get_or_create(**fields: Any) -> EmbeddingModel:
 def model_register(*, like: EmbeddingModel, name: str, centre: np.ndarray, description: str):
     """Return a new inactive image model: `like` with another centre. Its rows come later."""
     with transaction.atomic():
-        _lock()
+        models_lock()
         if EmbeddingModel.objects.filter(name=name).exists():
             raise DomainError(f"There is a model named {name} already.", code="name_taken")
         model = EmbeddingModel(
@@ -126,7 +122,8 @@ def model_register(*, like: EmbeddingModel, name: str, centre: np.ndarray, descr
         )
         model.full_clean()
         model.save()
-        vector_index_ensure(_TABLES[model.modality], model)
+    # After the commit, and so beside running searches and writes.
+    vector_index_ensure(_TABLES[model.modality], model)
     return model
 
 
@@ -151,7 +148,7 @@ def encoder_model_register(
             code="centre_misfits",
         )
     with transaction.atomic():
-        _lock()
+        models_lock()
         if EmbeddingModel.objects.filter(name=name).exists():
             raise DomainError(f"There is a model named {name} already.", code="name_taken")
         model = EmbeddingModel(
@@ -175,21 +172,26 @@ def encoder_model_register(
         except ValidationError as error:
             raise DomainError(" ".join(error.messages), code="model_invalid") from error
         model.save()
-        vector_index_ensure(_TABLES[model.modality], model)
+    # After the commit, and so beside running searches and writes.
+    vector_index_ensure(_TABLES[model.modality], model)
     return model
 
 
-def model_activate(*, model: EmbeddingModel) -> None:
-    """Make searches use this model, from one moment to the next."""
-    with transaction.atomic():
-        _lock()
-        EmbeddingModel.objects.filter(modality=model.modality, is_active=True).update(
-            is_active=False
-        )
-        EmbeddingModel.objects.filter(pk=model.pk).update(is_active=True)
-    model.is_active = True
+def models_kept_current() -> list[EmbeddingModel]:
+    """Return the image models that new slides are indexed by, the active one first."""
+    return list(
+        EmbeddingModel.objects.filter(modality=Modality.IMAGE)
+        .filter(Q(is_active=True) | Q(is_kept_current=True))
+        .order_by("-is_active", "pk")
+    )
 
 
-def _lock() -> None:
+def models_lock() -> None:
+    """Wait until no other transaction makes or switches models; held until its end."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+
+
+def embedding_table(model: EmbeddingModel) -> type[SlideEmbedding] | type[ReportEmbedding]:
+    """Return the table that holds the model's vectors."""
+    return _TABLES[model.modality]

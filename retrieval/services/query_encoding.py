@@ -55,7 +55,7 @@ def encode_patches(model: EmbeddingModel, patches: np.ndarray) -> np.ndarray:
             encoder = _image_encoder(model.encoder)
             step = settings.ENCODER_BATCH
             return np.concatenate(
-                [np.empty((0, model.dimension), np.float32)]
+                [np.empty((0, model.feature_width), np.float32)]
                 + [encoder.encode(patches[at : at + step]) for at in range(0, len(patches), step)]
             )
     except (EngineError, EncoderServerError) as error:
@@ -69,9 +69,20 @@ def encode_texts(model: EmbeddingModel, texts: list[str]) -> np.ndarray:
     """
     try:
         recipe_check(model)
+    except EngineError as error:
+        raise EncoderUnavailable(error.message) from error
+    return encode_texts_by(model.encoder, texts)
+
+
+def encode_texts_by(encoder: str, texts: list[str]) -> np.ndarray:
+    """Return float32 (n, D) L2-normalised vectors of texts by this text encoder.
+
+    Raises EncoderUnavailable.
+    """
+    try:
         if settings.ENCODER_SOCKET:
-            return EncoderClient(settings.ENCODER_SOCKET).encode_texts(model.encoder, texts)
+            return EncoderClient(settings.ENCODER_SOCKET).encode_texts(encoder, texts)
         with _lock:
-            return _text_encoder(model.encoder).encode(texts)
+            return _text_encoder(encoder).encode(texts)
     except (EngineError, EncoderServerError) as error:
         raise EncoderUnavailable(error.message) from error

@@ -8,11 +8,11 @@ from cases.errors import DomainError
 from cases.models import Patient, SlideImage
 from cases.services.slide_readers import slide_reader
 from retrieval.engine.encoders import IMAGE_ENCODERS
-from retrieval.engine.errors import SkipSlide
-from retrieval.engine.mosaic import Mosaic, prototypes, tokens_from_bytes
+from retrieval.engine.errors import EngineError, SkipSlide
+from retrieval.engine.mosaic import Mosaic, tokens_from_bytes
 from retrieval.engine.patches import Patches, query_patches, region_patches
 from retrieval.models import EmbeddingModel, SearchQuery, SlideEmbedding, SlideIndex
-from retrieval.services.models import model_centre
+from retrieval.services.aggregation import AggregatorUnavailable, model_aggregator
 from retrieval.services.query_encoding import encode_patches
 from retrieval.services.query_images import QueryImage, query_image_copy, query_image_decode
 
@@ -87,7 +87,7 @@ def image_part_of_slide(model: EmbeddingModel, slide_image: SlideImage) -> Image
     if embedding is None:
         raise _not_indexed(model, slide_image)
     mosaic = Mosaic(
-        tokens_from_bytes(embedding.mosaic, model.dimension),
+        tokens_from_bytes(embedding.mosaic, model.token_width),
         embedding.places,
         np.asarray(embedding.vector, dtype=np.float32),
     )
@@ -171,7 +171,7 @@ def image_part_of_query(model: EmbeddingModel, query: SearchQuery) -> ImagePart 
             return image_part_of_slide(model, query.slide_image)
         return image_part_of_picture(model, bytes(query.image_jpeg), query.image_mpp)
     mosaic = Mosaic(
-        tokens_from_bytes(query.mosaic, model.dimension),
+        tokens_from_bytes(query.mosaic, model.token_width),
         query.places,
         np.asarray(query.vector, dtype=np.float32),
     )
@@ -203,13 +203,12 @@ def _picture_mosaic(model: EmbeddingModel, image: QueryImage) -> Mosaic:
 
 
 def _encoded(model: EmbeddingModel, patches: Patches) -> Mosaic:
-    return prototypes(
-        encode_patches(model, patches.pixels),
-        patches.coords_l0,
-        patches.size_l0,
-        token_count=model.token_count,
-        centre=model_centre(model),
-    )
+    try:
+        aggregator = model_aggregator(model)
+    except EngineError as error:
+        raise AggregatorUnavailable(error.message) from error
+    features = encode_patches(model, patches.pixels)
+    return aggregator.embed(features, patches.coords_l0, patches.size_l0)
 
 
 def _few_tokens(mosaic: Mosaic, what: str) -> list[str]:

@@ -38,7 +38,15 @@ from retrieval.services.query_mosaics import (
     image_part_of_region,
     image_part_of_slide,
 )
-from retrieval.services.text_search import TextPart, TextScore, text_nearest, text_part, text_score
+from retrieval.services.text_search import (
+    TextPart,
+    TextScore,
+    slides_near_words,
+    text_nearest,
+    text_part,
+    text_score,
+    words_to_slides,
+)
 
 # Slides taken from the slide vectors to be compared mosaic by mosaic. A region may fill a
 # small part of a slide and sway its vector little, so more of them are looked at.
@@ -56,7 +64,9 @@ MOSAIC_SHARE_OF_PART = 0.9
 
 def mosaic_share(model: EmbeddingModel, *, whole_slide: bool) -> float:
     """Return the weight of the mosaic in the image similarity; the vectors have the rest."""
-    return MOSAIC_SHARE_OF_SLIDE if whole_slide else MOSAIC_SHARE_OF_PART
+    if not whole_slide:
+        return MOSAIC_SHARE_OF_PART
+    return MOSAIC_SHARE_OF_SLIDE if model.token_share is None else model.token_share
 
 
 @dataclass
@@ -67,6 +77,7 @@ class _Evidence:
     image_similarity: float | None = None
     pairs: list[dict[str, Any]] = field(default_factory=list)
     text: TextScore | None = None
+    words_to_tissue: float | None = None
 
 
 @dataclass(frozen=True)
@@ -209,6 +220,7 @@ def _evidence(
         slide_ids = {neighbour.key for neighbour in near}
     if words:
         case_ids = text_nearest(scope.user, scope.slide_images(), words, limit=TEXT_CANDIDATES)
+        slide_ids |= slides_near_words(scope.user, scope.embeddings(), words, limit=TEXT_CANDIDATES)
     candidates = scope.slide_images().filter(Q(pk__in=slide_ids) | Q(slide__case_id__in=case_ids))
     found = {
         pk: _Evidence(case_id)
@@ -220,6 +232,8 @@ def _evidence(
         scores = text_score(scope.user, {evidence.case_id for evidence in found.values()}, words)
         for evidence in found.values():
             evidence.text = scores.get(evidence.case_id)
+        for pk, similarity in words_to_slides(scope.user, scope.embeddings(), words, found).items():
+            found[pk].words_to_tissue = similarity
     return found
 
 
@@ -285,6 +299,7 @@ def _fused(
             image_rank=by_image.get(pk),
             text_rank=by_text.get(pk),
             text_similarity=found[pk].text.similarity if found[pk].text else None,
+            tissue_text_similarity=found[pk].words_to_tissue,
             full_text_match=bool(found[pk].text and found[pk].text.full_text_rank is not None),
             pairs=found[pk].pairs,
         )
@@ -293,7 +308,7 @@ def _fused(
 
 
 def _text_ranks(found: dict[UUID, _Evidence]) -> dict[UUID, int]:
-    """Return ranks by words and meaning together; all slides of a case share its rank."""
+    """Return ranks by words, meaning and tissue together; slides of a case share the first two."""
     texts = {e.case_id: e.text for e in found.values() if e.text}
     by_words = competition_ranks(
         {case: t.full_text_rank for case, t in texts.items() if t.full_text_rank is not None}
@@ -301,8 +316,18 @@ def _text_ranks(found: dict[UUID, _Evidence]) -> dict[UUID, int]:
     by_meaning = competition_ranks(
         {case: t.similarity for case, t in texts.items() if t.similarity is not None}
     )
-    by_case = competition_ranks(reciprocal_rank_fusion([(by_words, 1.0), (by_meaning, 1.0)]))
-    return {pk: by_case[e.case_id] for pk, e in found.items() if e.case_id in by_case}
+    by_tissue = competition_ranks(
+        {pk: e.words_to_tissue for pk, e in found.items() if e.words_to_tissue is not None}
+    )
+    if not by_tissue:
+        by_case = competition_ranks(reciprocal_rank_fusion([(by_words, 1.0), (by_meaning, 1.0)]))
+        return {pk: by_case[e.case_id] for pk, e in found.items() if e.case_id in by_case}
+    parts = [
+        {pk: ranks[e.case_id] for pk, e in found.items() if e.case_id in ranks}
+        for ranks in (by_words, by_meaning)
+    ]
+    fused = reciprocal_rank_fusion([(part, 1.0) for part in (*parts, by_tissue)])
+    return competition_ranks(fused)
 
 
 def _stored(

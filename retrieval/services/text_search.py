@@ -2,7 +2,8 @@
 
 import logging
 import re
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,11 @@ from django.contrib.postgres.search import SearchRank
 from django.db.models import F, QuerySet
 
 from cases.models import Report, SlideImage
+from retrieval.engine.aggregators import UnknownWords
+from retrieval.engine.errors import EngineError
 from retrieval.models import EmbeddingModel, ReportEmbedding
+from retrieval.querysets import SlideEmbeddingQuerySet
+from retrieval.services.aggregation import AggregatorUnavailable, texts_as_slides
 from retrieval.services.models import NoActiveModel, active_model
 from retrieval.services.query_encoding import EncoderUnavailable, encode_texts
 
@@ -27,6 +32,9 @@ _OPERATORS = re.compile(r'["()]|\bOR\b')
 class TextPart:
     """The words as asked, their tsquery, and their vector where an encoder answered.
 
+    slide_model, slide_vector: where the words lie among the slides, for an active model that
+    was aligned with reports; so they find slides that have no report.
+
     strict: a phrase was quoted or a word excluded; meaning may then reorder the reports that
     fulfil the words, but not add others.
     """
@@ -35,6 +43,8 @@ class TextPart:
     strict: bool
     model: EmbeddingModel | None = None
     vector: np.ndarray | None = None
+    slide_model: EmbeddingModel | None = None
+    slide_vector: np.ndarray | None = None
     notices: list[str] = field(default_factory=list)
 
     @property
@@ -60,19 +70,41 @@ def text_part(text: str) -> TextPart | None:
     if strict:
         notices.append("Only reports with the quoted words and without the excluded ones.")
     spoken = " ".join(_OPERATORS.sub(" ", _EXCLUDED.sub(" ", text)).split())
+    part = TextPart(text, strict, notices=notices)
+    if not spoken:
+        return part
+    return _among_slides(_among_reports(part, spoken), spoken)
+
+
+def _among_reports(part: TextPart, spoken: str) -> TextPart:
+    """Return the words with their vector among reports; with a notice where there is none."""
     try:
         model = active_model(EmbeddingModel.Modality.TEXT)
-        if not spoken:
-            return TextPart(text, strict, notices=notices)
-        vector = encode_texts(model, [spoken])[0]
+        return replace(part, model=model, vector=encode_texts(model, [spoken])[0])
     except (EncoderUnavailable, NoActiveModel) as error:
         logger.warning("Searching by full text alone: %s", error.code)
-        notices.append(
+        notice = (
             "Reports were searched by their words alone: the encoder of their meaning "
             "is not available."
         )
-        return TextPart(text, strict, notices=notices)
-    return TextPart(text, strict, model, vector, notices)
+        return replace(part, notices=[*part.notices, notice])
+
+
+def _among_slides(part: TextPart, spoken: str) -> TextPart:
+    """Return the words with their vector among slides, where the active model has one."""
+    model = EmbeddingModel.objects.filter(
+        modality=EmbeddingModel.Modality.IMAGE, is_active=True, has_text_side=True
+    ).first()
+    if model is None:
+        return part
+    try:
+        return replace(part, slide_model=model, slide_vector=texts_as_slides(model, [spoken])[0])
+    except UnknownWords:
+        notice = "The model that compares words with tissue knows none of these words."
+    except (AggregatorUnavailable, EncoderUnavailable, EngineError) as error:
+        logger.warning("Words are not compared with tissue: %s", error.code)
+        notice = "Words were not compared with tissue: that part of the model is not available."
+    return replace(part, notices=[*part.notices, notice])
 
 
 def _current_reports(user: Any, words: TextPart) -> QuerySet[Report]:
@@ -124,3 +156,40 @@ def text_score(user: Any, case_ids: set[UUID], words: TextPart) -> dict[UUID, Te
         for case in case_ids
         if case in ranks or case in near
     }
+
+
+def slides_near_words(
+    user: Any, embeddings: SlideEmbeddingQuerySet, words: TextPart, *, limit: int
+) -> set[UUID]:
+    """Return those of these slides that lie nearest to the words, where a model places both."""
+    if words.slide_vector is None:
+        return set()
+    near = _answering(user, embeddings, words).nearest(
+        model=words.slide_model, vector=words.slide_vector, limit=limit, key="slide_image_id"
+    )
+    return {neighbour.key for neighbour in near}
+
+
+def words_to_slides(
+    user: Any, embeddings: SlideEmbeddingQuerySet, words: TextPart, keys: Collection[UUID]
+) -> dict[UUID, float]:
+    """Return the cosine of the words to each of these slides that may answer them."""
+    if words.slide_vector is None:
+        return {}
+    near = _answering(user, embeddings, words).similarities(
+        model=words.slide_model, vector=words.slide_vector, keys=keys, key="slide_image_id"
+    )
+    return {pk: round(float(similarity), 5) for pk, similarity in near.items()}
+
+
+def _answering(
+    user: Any, embeddings: SlideEmbeddingQuerySet, words: TextPart
+) -> SlideEmbeddingQuerySet:
+    """Return the slides that the words may be compared with.
+
+    Quoted and excluded words hold for the reports; then a slide needs such a report.
+    """
+    if not words.strict:
+        return embeddings
+    cases = _current_reports(user, words).values("case_id")
+    return embeddings.filter(slide_image__slide__case__in=cases)

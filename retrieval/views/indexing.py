@@ -68,6 +68,7 @@ def indexing(request: HttpRequest) -> HttpResponse:
             {"state": name, "label": SlideIndex.State(name).label, "count": count}
             for name, count in counts.items()
         ],
+        "catching_up": selectors.models_catching_up(user=request.user),
         "is_live": any(counts[name] for name in UNDER_WAY),
     }
     template = "retrieval/_indexing_table.html" if request.htmx else "retrieval/indexing.html"

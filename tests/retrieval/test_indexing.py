@@ -20,7 +20,7 @@ from cases.wsi.errors import CorruptError
 from retrieval.engine.errors import ModelMissing
 from retrieval.engine.mosaic import tokens_from_bytes
 from retrieval.models import EmbeddingModel, SlideEmbedding, SlideIndex
-from retrieval.services import features, indexing
+from retrieval.services import features, index_queue, indexing
 from retrieval.services.indexing import (
     Heartbeat,
     index_ensure,
@@ -83,7 +83,7 @@ def test_a_ready_slide_image_is_queued_in_the_same_commit(slide_image, model):
         slide_image.department,
     )
     assert index.enqueued_at
-    assert messages() == [("indexing", indexing.TASK, (str(index.pk),))]
+    assert messages() == [("indexing", index_queue.TASK, (str(index.pk),))]
 
 
 def test_without_any_model_the_default_is_made(db):
@@ -298,7 +298,7 @@ def test_the_sweep_queues_lost_jobs_and_fails_those_out_of_attempts(model, setti
     second.refresh_from_db()
     assert (first.state, second.state) == (State.QUEUED, State.FAILED)
     assert second.reason_code == "worker_lost"
-    assert messages() == [("indexing", indexing.TASK, (str(first.pk),))]
+    assert messages() == [("indexing", index_queue.TASK, (str(first.pk),))]
 
 
 def test_the_sweep_sends_lost_messages_again_and_makes_missing_rows(model):

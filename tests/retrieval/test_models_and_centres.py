@@ -9,6 +9,7 @@ from retrieval.engine.encoders import IMAGE_ENCODERS
 from retrieval.engine.mosaic import prototypes
 from retrieval.models import EmbeddingModel, SlideEmbedding, SlideIndex
 from retrieval.services import centres, features, indexing
+from retrieval.services.aggregation import model_centre
 from retrieval.services.models import (
     DEFAULT_IMAGE_MODEL,
     DEFAULT_TEXT_MODEL,
@@ -17,9 +18,8 @@ from retrieval.services.models import (
     active_model,
     centre_asset,
     ensure_default_models,
-    model_activate,
-    model_centre,
 )
+from retrieval.services.switching import model_activate
 from tests.factories import DepartmentFactory, make_slide_image
 from tests.retrieval.fakes import ColourEncoder
 

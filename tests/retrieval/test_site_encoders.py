@@ -9,7 +9,8 @@ from retrieval.engine.encoders import files
 from retrieval.models import EmbeddingModel, SlideIndex
 from retrieval.services import indexing, query_encoding
 from retrieval.services.encoders import ModelChanged
-from retrieval.services.models import DEFAULT_IMAGE_MODEL, ensure_default_models, model_activate
+from retrieval.services.models import DEFAULT_IMAGE_MODEL, ensure_default_models
+from retrieval.services.switching import model_activate
 from tests.factories import DepartmentFactory, make_slide_image
 from tests.retrieval.fakes import PINK, ArraySlide, painted
 from tests.retrieval.tiny_models import tiny, write_phikon
