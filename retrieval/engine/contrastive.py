@@ -38,6 +38,7 @@ def label_loss(
     hospitals: torch.Tensor,
     *,
     temperature: float = 0.1,
+    across_hospitals: bool = True,
 ) -> torch.Tensor:
     """Return the supervised contrastive loss against the hospital.
 
@@ -52,6 +53,9 @@ def label_loss(
     labels, owners, hospitals : int (B,)
         A label of -1 is not known; its slide is a negative of none.
     temperature : float
+    across_hospitals : bool
+        False, where there is only one hospital: any other patient's slide of the label is a
+        positive.
 
     Returns
     -------
@@ -63,7 +67,9 @@ def label_loss(
     same_label = (labels[:, None] == labels[None, :]) & known
     same_hospital = hospitals[:, None] == hospitals[None, :]
     other_patient = owners[:, None] != owners[None, :]
-    positive = same_label & ~same_hospital & other_patient
+    positive = same_label & other_patient
+    if across_hospitals:
+        positive &= ~same_hospital
     compared = known & other_patient & (positive | ~same_label)
     logits = logits.masked_fill(~compared, float("-inf"))
     has_positive = positive.any(1)

@@ -1,32 +1,21 @@
 """Train a model from plain files: python -m retrieval.engine.train_files FOLDER --out FOLDER."""
 
 import argparse
-import json
+import csv
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval.engine.aligner.archive import Archive, ArchiveInvalid, hospital_folds, read_archive
 from retrieval.engine.aligner.diagnoses import report_labels
-from retrieval.engine.aligner.fit import (
-    GRID,
-    Choice,
-    FitSettings,
-    choose_settings,
-    embed_archive,
-    fit_aligner,
-    settled,
-)
-from retrieval.engine.aligner.model import AlignerConfig, save_aligner
-from retrieval.engine.aligner.statistics import bag_statistics
-from retrieval.engine.encoders import sha256_of
 from retrieval.engine.errors import EngineError
-from retrieval.engine.tables import retrieval_table
+from retrieval.engine.progress import ProgressBar
+from retrieval.engine.split import Split, disjoint_split
+from retrieval.engine.training_job import TrainingJob, run_job
 
 Ints = npt.NDArray[np.int64]
 
@@ -53,7 +42,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--train-split", default="train")
     parser.add_argument("--choose-split", default="val", help="empty: a part of the train split")
+    parser.add_argument(
+        "--split",
+        type=float,
+        default=0.0,
+        help="make a split here: this share of the slides, in hospitals of their own, is held "
+        "out; the split column is then not read",
+    )
     parser.add_argument("--no-choice", action="store_true", help="keep the default settings")
+    parser.add_argument("--no-figures", action="store_true", help="measure nothing for the card")
     parser.add_argument("--licence", default="as the data allow", help="written into the card")
     parser.add_argument("--seed", type=int, default=0)
     reference = parser.add_argument_group("the reference configuration")
@@ -62,157 +59,103 @@ def _parser() -> argparse.ArgumentParser:
     reference.add_argument("--epochs", type=int, default=10)
     reference.add_argument("--steps", type=int, default=40)
     reference.add_argument("--batch", type=int, default=64)
+    reference.add_argument("--chunk", type=int, default=0, help="slides at one time; 0: all")
     reference.add_argument("--patches", type=int, default=32)
+    reference.add_argument("--patience", type=int, default=3, help="epochs without gain to stop")
+    reference.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto")
+    reference.add_argument("--checkpoint-steps", type=int, default=20)
+    reference.add_argument(
+        "--stop-split", default="", help="decides when to stop; empty: a part of the train split"
+    )
     reference.add_argument("--device", default="cpu")
     reference.add_argument("--text-encoder", default="", help="empty: learn from labels only")
     reference.add_argument("--threads", type=int, default=0)
     return parser
 
 
-def _say(message: str) -> None:
-    sys.stderr.write(f"{message}\n")
-    sys.stderr.flush()
-
-
 def _train(options: argparse.Namespace) -> None:
     archive = read_archive(options.folder, label_column=options.label_column)
-    train = archive.positions(options.train_split)
     if options.labels_from_reports:
         archive = replace(archive, labels=report_labels(archive))
-    options.out.mkdir(parents=True, exist_ok=True)
-    if options.kind == "reference":
-        card = _train_reference(options, archive, train)
-    else:
-        card = _train_aligner(options, archive, train)
-    subjects = archive.subjects()
-    card |= {
-        "labels": "reports" if options.labels_from_reports else options.label_column,
-        "licence": options.licence,
-        "seed": options.seed,
-        "train": {
-            "slides": len(train),
-            "patients": len(np.unique(subjects.patients[train])),
-            "hospitals": len(np.unique(subjects.hospitals[train])),
-            "reports": len({archive.patients[i] for i in train} & set(archive.reports)),
+    train, held_out, split, chosen_on = _parts(options, archive)
+    job = TrainingJob(
+        kind=options.kind,
+        train=train,
+        held_out=held_out,
+        facts={
+            "data": f"plain files, {len(archive)} slides",
+            "split": split,
+            "chosen_on": chosen_on,
+            "labels": "reports" if options.labels_from_reports else options.label_column,
+            "licence": options.licence,
         },
-    }
-    text = json.dumps(card, indent=2, sort_keys=True) + "\n"
-    (options.out / "card.json").write_text(text, encoding="utf-8")
-    _say(f"written to {options.out}")
+        seed=options.seed,
+        choose=not options.no_choice,
+        measure=not options.no_figures,
+        reference={
+            name: getattr(options, name)
+            for name in (
+                "dim",
+                "tokens",
+                "epochs",
+                "steps",
+                "batch",
+                "chunk",
+                "patches",
+                "precision",
+                "patience",
+            )
+        },
+        text_encoder=options.text_encoder,
+        checkpoint_steps=options.checkpoint_steps,
+        device=options.device,
+        threads=options.threads,
+    )
+    bar = ProgressBar(sys.stderr)
+    card = run_job(archive, job, options.out, progress=bar.say, tick=bar.show)
+    if "sha256" in card:
+        choices = options.out / "choices.md"
+        if options.kind == "aligner" and choices.is_file():
+            sys.stdout.write(choices.read_text(encoding="utf-8"))
+        bar.say(f"written to {options.out}")
 
 
-def _held_out(options: argparse.Namespace, archive: Archive, train: Ints) -> tuple[Ints, Ints, str]:
-    """Return slides to learn from, slides to choose on, and what the latter are."""
-    if options.choose_split:
-        chosen_on = archive.positions(options.choose_split)
+def _parts(options: argparse.Namespace, archive: Archive) -> tuple[Ints, Ints, str, str]:
+    """Return slides to learn from, held-out ones, and in words the split and what chose."""
+    if options.split:
+        made = disjoint_split(
+            archive.patients,
+            archive.hospitals,
+            archive.labels,
+            share=options.split,
+            seed=options.seed,
+        )
+        _write_split(options.out / "split.csv", archive, made)
+        return made.train, made.held_out, f"{made.by}-disjoint, made here (split.csv)", "held out"
+    train = archive.positions(options.train_split)
+    if options.kind == "reference" and not options.stop_split:
+        return train, np.array([], np.int64), "an eighth of the training hospitals stops it", ""
+    name = options.stop_split if options.kind == "reference" else options.choose_split
+    if name:
+        chosen_on = archive.positions(name)
         if not archive.disjoint(train, chosen_on):
             raise ArchiveInvalid(
-                f"The splits {options.train_split} and {options.choose_split} share a patient "
+                f"The splits {options.train_split} and {name} share a patient "
                 "or a hospital; settings chosen so would reward recognising it."
             )
-        return train, chosen_on, f"split {options.choose_split}"
+        return train, chosen_on, f"{options.train_split} and {name} of slides.csv", f"split {name}"
     parts = hospital_folds([archive.hospitals[i] for i in train], 8, options.seed)
     inner = train[parts[0]]
-    return np.setdiff1d(train, inner), inner, "an eighth of the training hospitals"
+    return train, inner, options.train_split, "an eighth of the training hospitals"
 
 
-def _train_aligner(options: argparse.Namespace, archive: Archive, train: Ints) -> dict[str, Any]:
-    statistics = bag_statistics(archive.features, archive.offsets)
-    settings = FitSettings()
-    choices: list[Choice] = []
-    chosen_on = "nothing: default settings"
-    if not options.no_choice:
-        learned, held_out, chosen_on = _held_out(options, archive, train)
-        first = fit_aligner(archive, learned, settings, statistics=statistics, progress=_say)
-        embedded = embed_archive(first, archive, statistics=statistics, progress=_say)
-        choices = choose_settings(
-            archive, embedded, learned, held_out, statistics=statistics, progress=_say
-        )
-        usual = AlignerConfig(1, ())
-        default = {name: getattr(usual, name) for name in GRID if name != "shrinkage"}
-        best = dict(settled(choices, {"shrinkage": settings.shrinkage, **default}))
-        settings = FitSettings(shrinkage=best.pop("shrinkage"), model=dict(best))
-        rows: list[Any] = [
-            (", ".join(f"{k} {v:g}" for k, v in c.settings.items()), c.summary, {})
-            for c in choices[:10]
-        ]
-        table = retrieval_table(rows)
-        (options.out / "choices.md").write_text(table, encoding="utf-8")
-        sys.stdout.write(table)
-    model = fit_aligner(archive, train, settings, statistics=statistics, progress=_say)
-    path = options.out / "model.safetensors"
-    save_aligner(model, path)
-    return {
-        "kind": "aligner",
-        "sha256": sha256_of(path),
-        "config": json.loads(model.config.to_json()),
-        "settings": {
-            "shrinkage": settings.shrinkage,
-            "patch_shrinkage": settings.patch_shrinkage,
-            "text_penalty": settings.text_penalty,
-        },
-        "chosen_on": chosen_on,
-        "grid": {name: list(values) for name, values in GRID.items()},
-        "best_held_out_figures": choices[0].summary if choices else {},
-        "dimension": model.dimension,
-        "token_dimension": model.token_dimension,
-        "has_text_side": model.words is not None,
-    }
-
-
-def _train_reference(options: argparse.Namespace, archive: Archive, train: Ints) -> dict[str, Any]:
-    # Imported here: torch is not needed for the default model.
-    import torch
-    from safetensors.torch import save_file
-
-    from retrieval.engine.aggregator import ReferenceConfig
-    from retrieval.engine.reference_weights import released_state
-    from retrieval.engine.training import TrainingSettings, train_reference
-
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    vectors = None
-    if options.text_encoder:
-        from retrieval.engine.report_vectors import report_vectors
-
-        vectors = report_vectors(
-            {p: t for p, t in archive.reports.items() if p in {archive.patients[i] for i in train}},
-            options.text_encoder,
-            cache=options.out / f"reports-{options.text_encoder}.npz",
-            device=options.device,
-            progress=_say,
-        )
-    settings = TrainingSettings(
-        epochs=options.epochs,
-        steps=options.steps,
-        batch=options.batch,
-        patches=options.patches,
-        seed=options.seed,
-    )
-    config = ReferenceConfig(
-        input_dim=archive.features.shape[1], dim=options.dim, token_count=options.tokens
-    )
-    trained = train_reference(
-        archive,
-        train,
-        config,
-        settings,
-        report_vectors=vectors,
-        checkpoint=options.out / "checkpoint.pt",
-        device=options.device,
-        progress=_say,
-    )
-    path = options.out / "reference.safetensors"
-    state = {k: v.detach().cpu().contiguous() for k, v in released_state(trained.model).items()}
-    save_file(state, path)
-    return {
-        "kind": "reference",
-        "sha256": sha256_of(path),
-        "config": asdict(config),
-        "settings": asdict(settings),
-        "text_encoder": options.text_encoder,
-        "history": [asdict(line) for line in trained.history],
-    }
+def _write_split(path: Path, archive: Archive, split: Split) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["slide_id", "part"])
+        for part in ("train", "held_out", "left_out"):
+            writer.writerows([archive.slide_ids[i], part] for i in getattr(split, part))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from retrieval.engine.training import TrainingSettings, train_reference
 from tests.retrieval.made_archive import made_archive, write_archive
 
 CONFIG = ReferenceConfig(input_dim=12, dim=16, token_count=2, heads=4, hidden=4)
+# Tiny tensors on several threads spend their time waiting for each other.
+torch.set_num_threads(1)
 SETTINGS = TrainingSettings(epochs=3, steps=2, batch=8, patches=4, patience=9, gallery=40)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +112,9 @@ def read_archive(folder: Path, *, label_column: str = "cancer_type") -> Archive:
     ----------
     folder : Path
         ``features.npz`` holds `features` (sum of N, D), `offsets` (S + 1,) and `slide_id`
-        (S,); ``slides.csv`` the columns slide_id, patient_id, hospital, split and the label;
-        ``reports.csv.gz`` patient_id and text.
+        (S,), or there are the raw files of `retrieval.engine.aligner.folder`; ``slides.csv``
+        the columns slide_id, patient_id, hospital, split and the label; ``reports.csv.gz``
+        patient_id and text.
     label_column : str
         Column of slides.csv to learn and measure; where it is missing, all labels are empty.
 
@@ -122,12 +124,9 @@ def read_archive(folder: Path, *, label_column: str = "cancer_type") -> Archive:
         A file or column is missing, or they contradict each other.
     """
     try:
-        # allow_pickle stays off: the file comes from outside.
-        with np.load(folder / "features.npz", allow_pickle=False) as stored:
-            features, offsets = stored["features"], stored["offsets"].astype(np.int64)
-            slide_ids = tuple(str(value) for value in stored["slide_id"])
         with (folder / "slides.csv").open(newline="", encoding="utf-8") as file:
             rows = {row["slide_id"]: row for row in csv.DictReader(file)}
+        features, offsets, slide_ids = _bags(folder, tuple(rows))
         lines = [rows[slide_id] for slide_id in slide_ids]
         columns = [
             tuple(line[name] for line in lines) for name in ("patient_id", "hospital", "split")
@@ -142,6 +141,22 @@ def read_archive(folder: Path, *, label_column: str = "cancer_type") -> Archive:
             reports = {row["patient_id"]: row["text"] for row in csv.DictReader(text)}
     patients, hospitals, splits = columns
     return Archive(features, offsets, slide_ids, patients, hospitals, labels, splits, reports)
+
+
+def _bags(folder: Path, listed: tuple[str, ...]) -> tuple[Floats, Ints, tuple[str, ...]]:
+    """Return features, offsets and slide ids; raw features stay on the disk until needed."""
+    if (folder / "archive.json").is_file():
+        written = json.loads((folder / "archive.json").read_text(encoding="utf-8"))
+        shape = (int(written["patches"]), int(written["width"]))
+        raw: Floats = np.memmap(folder / "features.f2", "<f2", "r", shape=shape)
+        return raw, np.load(folder / "offsets.npy", allow_pickle=False), listed
+    # allow_pickle stays off: the file comes from outside.
+    with np.load(folder / "features.npz", allow_pickle=False) as stored:
+        return (
+            stored["features"],
+            stored["offsets"].astype(np.int64),
+            tuple(str(value) for value in stored["slide_id"]),
+        )
 
 
 def slide_means(archive: Archive, slides: Ints | None = None) -> npt.NDArray[np.float32]:

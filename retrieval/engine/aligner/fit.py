@@ -261,12 +261,13 @@ def choose_settings(
     *,
     statistics: Float32Array,
     grid: dict[str, tuple[float, ...]] | None = None,
+    exclude_hospital: bool = True,
     progress: Progress = lambda _: None,
 ) -> list[Choice]:
     """Try the settings on slides of hospitals that were not learnt from, best first.
 
     What is compared is the mean of top-1, macro top-1, mMV@5 and mAP with the query's hospital
-    left out of the gallery, which is the whole archive.
+    left out of the gallery, which is the whole archive, unless there is only one.
     """
     subjects = archive.subjects()
     held_out = held_out[subjects.labels[held_out] >= 0]
@@ -292,7 +293,7 @@ def choose_settings(
             lambda block, values=values: values[block],  # type: ignore[misc]
             subjects.take(held_out),
             subjects.take(everything),
-            exclude_hospital=True,
+            exclude_hospital=exclude_hospital,
         ).summary()
         names: Sequence[str] = ("top-1", "macro top-1", "mMV@5", "mAP")
         choices.append(Choice(point, float(np.mean([result[n] for n in names])), result))
