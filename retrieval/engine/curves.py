@@ -1,7 +1,7 @@
 """The course of a training: TensorBoard files while it runs, and a picture at the end.
 
-Both packages belong to training only (pip install -c requirements-dev.lock tensorboard matplotlib); where one is missing,
-training goes on without that output and says so.
+Both packages belong to training only; where one is missing, training goes on without that
+output and says so.
 """
 
 from collections.abc import Callable, Sequence

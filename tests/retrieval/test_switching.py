@@ -18,6 +18,7 @@ from retrieval.models import EmbeddingModel, SlideEmbedding, SlideIndex
 from retrieval.querysets import vector_index_is_ready
 from retrieval.services import aggregation, indexing, switching
 from retrieval.services.aggregation import AggregatorUnavailable, model_aggregator, model_file
+from retrieval.services.explaining import slide_attention
 from retrieval.services.index_queue import WOKEN, rows_make
 from retrieval.services.indexing import index_ensure, index_run, index_sweep
 from retrieval.services.models import Modality, active_model
@@ -170,6 +171,20 @@ def test_words_find_slides_without_a_report(anna, slides, new, monkeypatch):
     assert [hit.slide_image_id for hit in strict] == [slides[3].pk]
     unknown = search_run(anna, text="42 17")
     assert any("knows none of these words" in notice for notice in unknown.notices)
+
+
+def test_a_trained_models_tokens_are_explained_by_their_patches(anna, slides, new):
+    model_reembed(model=new)
+    model_reembed_here(model=new)
+    model_activate(model=new)
+    shown = slide_attention(user=anna, slide_image=slides[0])
+    weights = shown.attention.weights
+    assert weights.sum(1) == pytest.approx(np.ones(len(shown.places)), abs=1e-5)
+    assert shown.attention.likeness.min() > -1
+    shares = np.array([place["share"] for place in shown.places])
+    counts = np.bincount(shown.attention.nearest, minlength=len(shares)) / weights.shape[1]
+    assert counts == pytest.approx(shares, abs=0.35)
+    assert (weights[shown.attention.nearest, np.arange(weights.shape[1])] > 0).all()
 
 
 def test_words_find_only_what_the_asker_may_see(slides, new):
