@@ -8,7 +8,7 @@ mitoses or invasion"), check lists ("Necrosis: absent"), markers ("ER, PR and HE
 words that nobody denies (margins, nodes, organs, grades).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from importlib.resources import files
@@ -29,32 +29,43 @@ class Polarity(IntEnum):
     OPEN = 2
 
 
-def _lists() -> dict[str, tuple[tuple[str, ...], ...]]:
-    """Return the phrases of denials.txt by their heading, longest first."""
-    found: dict[str, list[tuple[str, ...]]] = {}
+# Phrases by their first word, longest first.
+_Phrases = Mapping[str, tuple[tuple[str, ...], ...]]
+
+
+def _lists() -> dict[str, _Phrases]:
+    """Return the phrases of denials.txt by their heading."""
+    found: dict[str, dict[str, list[tuple[str, ...]]]] = {}
     heading = ""
     source = files("retrieval.engine.words").joinpath("denials.txt")
     for line in source.read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
             heading = line.strip("[]")
         elif line and not line.startswith("#"):
-            found.setdefault(heading, []).append(tuple(line.split()))
-    return {name: tuple(sorted(rows, key=len, reverse=True)) for name, rows in found.items()}
+            phrase = tuple(line.split())
+            found.setdefault(heading, {}).setdefault(phrase[0], []).append(phrase)
+    return {
+        name: {
+            first: tuple(sorted(rows, key=len, reverse=True)) for first, rows in by_first.items()
+        }
+        for name, by_first in found.items()
+    }
 
 
 _LISTS = _lists()
 _BEFORE, _AFTER = _LISTS["before"], _LISTS["after"]
 _OPEN_BEFORE, _OPEN_AFTER = _LISTS["open before"], _LISTS["open after"]
 _SEEMING, _END = _LISTS["seeming"], _LISTS["end"]  # seeming: "no increase" denies nothing
+_FIRST = frozenset().union(_BEFORE, _AFTER, _OPEN_BEFORE, _OPEN_AFTER, _SEEMING)
 # Nobody denies these; what is said to be absent lies beside them.
-_NEVER = frozenset(word for phrase in _LISTS["never denied"] for word in phrase)
+_NEVER = frozenset(_LISTS["never denied"])
 _FREE = frozenset({"tumor", "carcinoma", "cancer", "disease", "malignancy", "melanoma"})
 _LIST_WORDS = frozenset({"and", "or", "nor", "und", "oder"})
 
 
-def _match(words: Sequence[str], at: int, phrases: tuple[tuple[str, ...], ...]) -> int:
+def _match(words: Sequence[str], at: int, phrases: _Phrases) -> int:
     """Return how many words of the longest of the phrases stand there, 0 for none."""
-    for phrase in phrases:
+    for phrase in phrases.get(words[at], ()):
         if tuple(words[at : at + len(phrase)]) == phrase:
             return len(phrase)
     return 0
@@ -141,6 +152,8 @@ def _sentence(
 
 def _trigger(words: Sequence[str], at: int) -> tuple[int, Polarity | None, bool]:
     """Return (words, polarity or None for a seeming one, whether forward) of the longest phrase."""
+    if words[at] not in _FIRST:
+        return 0, None, True
     if words[at] == "no" and at + 1 < len(words) and words[at + 1].isdigit():
         return 1, None, True  # a number, not a denial
     after = _match(words, at, _AFTER)

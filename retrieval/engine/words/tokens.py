@@ -3,11 +3,15 @@
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 # A line that begins so is an item of a list or a "Name:" of a checklist, and a sentence of
 # its own; other lines only wrap.
 _ITEM = re.compile(r"\n\s*(?:[-*•\u2013]|\d{1,2}[.)]|[A-Z][.)])\s|\n(?=[A-Z][^.:;\n]{0,60}:)")
+
+_END = re.compile(r"[.;!?](?:\s|$)")
+_EMPTY_LINE = re.compile(r"\n\s*\n")
 
 # British to American, on words in small letters. Only whole stems that mean nothing else.
 _SPELLING = tuple(
@@ -64,6 +68,7 @@ def clean(text: str) -> str:
     return re.sub("[\u200b\u00ad\ufeff]", "", text).replace("\u2019", "'")
 
 
+@lru_cache(maxsize=1 << 16)
 def spelled(word: str) -> str:
     """Return one word in small letters, in American spelling, without umlauts or possessive."""
     word = word.lower().translate(_UMLAUTS)
@@ -86,10 +91,13 @@ def tokens_of(text: str) -> list[Token]:
     end = 0
     for match in _WORD.finditer(text):
         gap = text[end : match.start()]
-        opens = not found or bool(
-            (re.search(r"[.;!?](?:\s|$)", gap) and not _abbreviates(found[-1], gap, match.group()))
-            or re.search(r"\n\s*\n", gap)
-            or ("\n" in gap and _begins_item(text, end, match.start()))
+        opens = not found or (
+            len(gap) > 1
+            and bool(
+                (_END.search(gap) and not _abbreviates(found[-1], gap, match.group()))
+                or _EMPTY_LINE.search(gap)
+                or ("\n" in gap and _begins_item(text, end, match.start()))
+            )
         )
         found.append(
             Token(match.group(), spelled(match.group()), match.start(), match.end(), opens, gap)
