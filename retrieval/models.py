@@ -10,12 +10,15 @@ from cases.models import Department, LeasedWork, Report, SlideImage
 from cases.models.base import Record
 from cases.querysets import SlideImagePartQuerySet
 from retrieval.models_training import TrainingRun, TrainingSlide
+from retrieval.models_words import DepartmentTerm, ReportWords, VoteCalibration
 from retrieval.querysets import (
     ReportEmbeddingQuerySet,
     SearchHitQuerySet,
     SearchQueryQuerySet,
     SlideEmbeddingQuerySet,
 )
+
+__all__ = ["DepartmentTerm", "ReportWords", "VoteCalibration"]  # kept in a file of their own
 
 
 class EmbeddingModel(models.Model):
@@ -203,6 +206,18 @@ class SearchQuery(Record):
     image_jpeg = models.BinaryField(default=bytes, help_text="Small copy of an uploaded image")
     image_mpp = models.FloatField(null=True, blank=True)
     text = models.CharField(max_length=1000, blank=True)
+    is_literal = models.BooleanField(default=False, help_text="The words count as typed")
+    understood = models.JSONField(
+        default=dict, blank=True, help_text="What was understood: chips, and texts to mark"
+    )
+    refined_from = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="The question whose marked answers moved this one",
+    )
     filters = models.JSONField(default=dict, blank=True)
     image_weight = models.FloatField(default=1.0)
     text_weight = models.FloatField(default=1.0)

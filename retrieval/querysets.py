@@ -173,6 +173,13 @@ class ReportEmbeddingQuerySet(VectorQuerySet):
         return Q(department__in=departments) | Q(report__case__in=shared)
 
 
+class DepartmentOwnQuerySet(VisibleQuerySet):
+    """Rows that only the members of their department know of; no cohort opens them."""
+
+    def _visible(self, departments: frozenset[int]) -> Q:
+        return Q(department__in=departments)
+
+
 class SearchHitQuerySet(SlideImagePartQuerySet):
     """Hits: a hit is seen only by who sees its slide image, whoever asked."""
 

@@ -7,6 +7,7 @@ from django.dispatch import receiver
 from cases.models import Report, SlideImage
 from cases.signals import report_saved, slide_image_ready
 from retrieval.services.indexing import index_ensure
+from retrieval.services.report_words import report_words_write
 from retrieval.services.reports import report_embedding_enqueue
 
 
@@ -18,5 +19,6 @@ def index_slide_image(sender: Any, slide_image: SlideImage, **kwargs: Any) -> No
 
 @receiver(report_saved, dispatch_uid="retrieval.embed_report")
 def embed_report(sender: Any, report: Report, **kwargs: Any) -> None:
-    """Queue the embedding of a new version of a report, in the same commit."""
+    """Read a new version of a report and queue its embedding, in the same commit."""
+    report_words_write([report])
     report_embedding_enqueue(report)

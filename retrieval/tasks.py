@@ -1,6 +1,6 @@
 """Background tasks of retrieval. Each takes ids and calls one service."""
 
-from retrieval.services import indexing, reports
+from retrieval.services import indexing, report_words, reports
 
 
 def index_slide_task(pk: str) -> str | None:
@@ -19,5 +19,6 @@ def report_embedding_task(pk: str) -> bool:
 
 
 def report_sweep_task() -> int:
-    """Embed the current reports that have no embedding yet."""
+    """Read and embed the current reports that are not yet read or embedded."""
+    report_words.report_words_sweep()
     return reports.report_embeddings_sweep()

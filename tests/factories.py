@@ -9,6 +9,7 @@ from factory.django import DjangoModelFactory
 
 from cases import models
 from cases.permissions import Role
+from retrieval.services.report_words import report_words_write
 
 
 class DepartmentFactory(DjangoModelFactory):
@@ -102,6 +103,13 @@ class ReportFactory(DjangoModelFactory):
     diagnosis_code = "8140/3"
     diagnosis_system = "ICD-O-3"
     diagnosis_text = "Invasive adenocarcinoma, acinar pattern."
+
+    @classmethod
+    def _create(cls, model_class, *args, **kwargs):
+        """Save it and read it, as the service that saves reports has it done."""
+        report = super()._create(model_class, *args, **kwargs)
+        report_words_write([report])
+        return report
 
 
 def make_member(department: models.Department | None, role: Role | str, **fields):

@@ -57,6 +57,7 @@ LIMIT_MAX = 200
 TEXT_MAX = 1000
 WEIGHT_MAX = 10.0
 PAIRS = 4
+TEXT_SHARE_OF_CONDITION = 0.01
 # Share of the mosaic in the image similarity; the slide vector's cosine has the rest.
 MOSAIC_SHARE_OF_SLIDE = 0.7
 MOSAIC_SHARE_OF_PART = 0.9
@@ -88,6 +89,7 @@ class _Scope:
     filters: SearchFilters
     part: ImagePart | None
     include_same_patient: bool
+    words: TextPart | None = None
 
     def _condition(self, prefix: str) -> Q:
         condition = self.filters.condition(self.user, prefix=prefix)
@@ -95,6 +97,8 @@ class _Scope:
             condition &= ~Q(**{f"{prefix}pk": self.part.slide_image.pk})
         if self.part and self.part.patient and not self.include_same_patient:
             condition &= other_people(self.part.patient, prefix=prefix)
+        if self.part and self.words:
+            condition &= self.words.condition(self.user, prefix)
         return condition
 
     def slide_images(self) -> QuerySet[SlideImage]:
@@ -113,6 +117,7 @@ def search_run(
     image_mpp: float | None = None,
     repeat: SearchQuery | None = None,
     text: str = "",
+    is_literal: bool = False,
     filters: SearchFilters | None = None,
     image_weight: float = 1.0,
     text_weight: float = 1.0,
@@ -133,15 +138,17 @@ def search_run(
     filters = filters or SearchFilters()
     _check(slide_image, region, image, repeat, text, image_weight, text_weight)
     part = _image_part(slide_image, region, image, image_mpp, repeat)
-    words = text_part(text)
+    words = text_part(user, text, filters=filters, is_literal=is_literal)
     if not part and not words:
         raise QueryRefused(
             "Nothing is asked: give words, an image, or a slide.", code="nothing_asked"
         )
-    scope = _Scope(user, filters, part, include_same_patient)
+    scope = _Scope(user, filters, part, include_same_patient, words if text_weight else None)
+    # "Like this slide, but …": the words say which slides, the tissue in what order.
+    share = TEXT_SHARE_OF_CONDITION if part and words and words.is_condition else 1.0
     with transaction.atomic():
         found = _evidence(scope, part, words)
-        hits = _fused(found, image_weight=image_weight, text_weight=text_weight)
+        hits = _fused(found, image_weight=image_weight, text_weight=text_weight * share)
         return _stored(
             user,
             scope_department_ids=sorted(departments),
@@ -319,15 +326,20 @@ def _text_ranks(found: dict[UUID, _Evidence]) -> dict[UUID, int]:
     by_tissue = competition_ranks(
         {pk: e.words_to_tissue for pk, e in found.items() if e.words_to_tissue is not None}
     )
+    # "No evidence of carcinoma" is near in meaning to "carcinoma", and the last to answer it.
+    against = {case for case, text in texts.items() if text.contradicts}
     if not by_tissue:
-        by_case = competition_ranks(reciprocal_rank_fusion([(by_words, 1.0), (by_meaning, 1.0)]))
+        fused = reciprocal_rank_fusion([(by_words, 1.0), (by_meaning, 1.0)])
+        by_case = competition_ranks({c: score - (c in against) for c, score in fused.items()})
         return {pk: by_case[e.case_id] for pk, e in found.items() if e.case_id in by_case}
     parts = [
         {pk: ranks[e.case_id] for pk, e in found.items() if e.case_id in ranks}
         for ranks in (by_words, by_meaning)
     ]
     fused = reciprocal_rank_fusion([(part, 1.0) for part in (*parts, by_tissue)])
-    return competition_ranks(fused)
+    return competition_ranks(
+        {pk: score - (found[pk].case_id in against) for pk, score in fused.items()}
+    )
 
 
 def _stored(
@@ -342,6 +354,8 @@ def _stored(
     query = SearchQuery(
         user=user,
         text=words.text if words else "",
+        is_literal=bool(words and words.is_literal),
+        understood=words.understood if words else {},
         text_model=words.model if words else None,
         notices=[*(part.notices if part else []), *(words.notices if words else [])],
         **fields,

@@ -1,77 +1,108 @@
-"""The words of a question: full text (websearch syntax) and meaning, over current reports."""
+"""The words of a question: full text that knows pathology, and meaning, over current reports."""
 
 import logging
-import re
-from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 import numpy as np
-from django.contrib.postgres.search import SearchQuery as FullTextQuery
-from django.contrib.postgres.search import SearchRank
-from django.db.models import F, QuerySet
+from django.db.models import Q, QuerySet
 
 from cases.models import Report, SlideImage
 from retrieval.engine.aggregators import UnknownWords
 from retrieval.engine.errors import EngineError
+from retrieval.filters import SearchFilters
 from retrieval.models import EmbeddingModel, ReportEmbedding
 from retrieval.querysets import SlideEmbeddingQuerySet
 from retrieval.services.aggregation import AggregatorUnavailable, texts_as_slides
 from retrieval.services.models import NoActiveModel, active_model
 from retrieval.services.query_encoding import EncoderUnavailable, encode_texts
+from retrieval.services.questions import question_of, understood_json
+from retrieval.services.word_matching import LiteralWords, Words
 
 logger = logging.getLogger(__name__)
-
-_QUOTED = re.compile(r'"[^"]*\w[^"]*"')
-_EXCLUDED = re.compile(r'(?:^|\s)-(?:"[^"]*"|\w[\w-]*)')
-_OPERATORS = re.compile(r'["()]|\bOR\b')
 
 
 @dataclass(frozen=True)
 class TextPart:
-    """The words as asked, their tsquery, and their vector where an encoder answered.
+    """The words as asked, what they were understood as, and their vector, if any.
 
     slide_model, slide_vector: where the words lie among the slides, for an active model that
     was aligned with reports; so they find slides that have no report.
 
-    strict: a phrase was quoted or a word excluded; meaning may then reorder the reports that
-    fulfil the words, but not add others.
+    strict: a phrase was quoted, a word denied or left out, or the words are a condition ("like
+    this slide, but …"); meaning may then reorder the reports that fulfil the words, but not
+    add others. is_condition: the order is the tissue's.
     """
 
     text: str
     strict: bool
+    match: Words | LiteralWords
+    is_literal: bool = False
+    is_condition: bool = False
+    understood: dict[str, Any] = field(default_factory=dict)
     model: EmbeddingModel | None = None
     vector: np.ndarray | None = None
     slide_model: EmbeddingModel | None = None
     slide_vector: np.ndarray | None = None
     notices: list[str] = field(default_factory=list)
 
-    @property
-    def tsquery(self) -> FullTextQuery:
-        """Return the words in websearch syntax, as the index of reports is built."""
-        return FullTextQuery(self.text, search_type="websearch", config="english")
+    def condition(self, user: Any, prefix: str) -> Q:
+        """Return the condition that the words put on slide images found by their tissue."""
+        if not self.strict or isinstance(self.match, LiteralWords):
+            return Q()
+        reports = Report.objects.visible_to(user).filter(is_current=True)
+        condition = Q()
+        if self.match.needs_report:
+            cases = self.match.allowed(reports).values("case_id")
+            condition &= Q(**{f"{prefix}slide__case__in": cases})
+        forbidden = self.match.forbidden(reports)
+        if forbidden is not None:
+            condition &= ~Q(**{f"{prefix}slide__case__in": forbidden.values("case_id")})
+        return condition
 
 
 @dataclass(frozen=True)
 class TextScore:
-    """How well one case's current report answers."""
+    """How well one case's current report answers.
+
+    contradicts: the report denies what was asked for and affirms it nowhere.
+    """
 
     full_text_rank: float | None
     similarity: float | None
+    contradicts: bool = False
 
 
-def text_part(text: str) -> TextPart | None:
+def text_part(
+    user: Any, text: str, *, filters: SearchFilters | None = None, is_literal: bool = False
+) -> TextPart | None:
     """Return the words ready to be searched; without an encoder full text goes on alone."""
     if not text:
         return None
-    strict = bool(_QUOTED.search(text) or _EXCLUDED.search(text))
-    notices = []
-    if strict:
-        notices.append("Only reports with the quoted words and without the excluded ones.")
-    spoken = " ".join(_OPERATORS.sub(" ", _EXCLUDED.sub(" ", text)).split())
-    part = TextPart(text, strict, notices=notices)
-    if not spoken:
+    organs = [filters.organ] if filters and filters.organ else []
+    if is_literal:
+        part = TextPart(
+            text,
+            strict=True,
+            match=LiteralWords(text),
+            is_literal=True,
+            notices=["The words count as they were typed."],
+        )
+        spoken = text.replace('"', " ")
+    else:
+        question = question_of(user, text, organs=organs)
+        part = TextPart(
+            text,
+            strict=question.is_strict,
+            match=Words(question),
+            is_condition=question.is_condition,
+            understood=understood_json(question),
+        )
+        if question.is_strict:
+            part.notices.append("Only reports with the quoted words and without the excluded ones.")
+        spoken = question.spoken
+    if not spoken.strip():
         return part
     return _among_slides(_among_reports(part, spoken), spoken)
 
@@ -109,7 +140,7 @@ def _among_slides(part: TextPart, spoken: str) -> TextPart:
 
 def _current_reports(user: Any, words: TextPart) -> QuerySet[Report]:
     reports = Report.objects.visible_to(user).filter(is_current=True)
-    return reports.filter(search_vector=words.tsquery) if words.strict else reports
+    return words.match.allowed(reports) if words.strict else reports
 
 
 def text_nearest(
@@ -118,12 +149,9 @@ def text_nearest(
     """Return the ids of the cases, of these slide images, whose reports answer best."""
     reports = _current_reports(user, words).filter(case__in=slide_images.values("slide__case_id"))
     by_words = (
-        reports.filter(search_vector=words.tsquery)
-        .annotate(_rank=SearchRank(F("search_vector"), words.tsquery))
-        .order_by("-_rank", "pk")
-        .values_list("case_id", flat=True)[:limit]
+        words.match.matching(reports).order_by("-_rank", "pk").values_list("case_id", flat=True)
     )
-    cases = set(by_words)
+    cases = set(by_words[:limit])
     if words.vector is not None:
         near = (
             ReportEmbedding.objects.visible_to(user)
@@ -137,11 +165,8 @@ def text_nearest(
 def text_score(user: Any, case_ids: set[UUID], words: TextPart) -> dict[UUID, TextScore]:
     """Return how well the current reports of these cases answer, by case."""
     reports = _current_reports(user, words).filter(case_id__in=case_ids)
-    ranks = dict(
-        reports.filter(search_vector=words.tsquery)
-        .annotate(_rank=SearchRank(F("search_vector"), words.tsquery))
-        .values_list("case_id", "_rank")
-    )
+    ranks = dict(words.match.matching(reports).values_list("case_id", "_rank"))
+    against = set(words.match.contradicting(reports).values_list("case_id", flat=True))
     near: dict[UUID, float] = {}
     if words.vector is not None:
         near = (
@@ -152,7 +177,11 @@ def text_score(user: Any, case_ids: set[UUID], words: TextPart) -> dict[UUID, Te
             )
         )
     return {
-        case: TextScore(ranks.get(case), round(float(near[case]), 5) if case in near else None)
+        case: TextScore(
+            ranks.get(case),
+            round(float(near[case]), 5) if case in near else None,
+            case in against,
+        )
         for case in case_ids
         if case in ranks or case in near
     }

@@ -1,0 +1,179 @@
+"""Conditions on reports for what words ask: in SQL, on rows that are visible already."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+from operator import and_, or_
+from typing import Any
+
+from django.contrib.postgres.search import SearchQuery as FullTextQuery
+from django.contrib.postgres.search import SearchRank
+from django.db.models import Case as Choose
+from django.db.models import Exists, F, FloatField, OuterRef, Q, QuerySet, Value, When
+
+from cases.models import Report
+from retrieval.engine.words.question import Concept, Question
+from retrieval.engine.words.reading import searchable
+from retrieval.models import ReportWords
+
+# D, C, B, A: gross description, clinical history, microscopy and comment, diagnosis.
+WEIGHTS = [0.05, 0.1, 0.4, 1.0]
+# SearchRank divided by itself plus one: within 0 to 1, below one step of a tier.
+_WITHIN_ONE = 32
+
+
+def _phrase(text: str) -> FullTextQuery:
+    return FullTextQuery(text, search_type="phrase", config="english")
+
+
+def _any(queries: Iterable[Any]) -> Any:
+    return reduce(or_, queries)
+
+
+def _exact(concept: Concept) -> Any:
+    """Return the tsquery of one concept: one of its names, or one of its tags."""
+    if concept.quoted:
+        return _phrase(searchable(concept.typed))
+    # Tags are letters and digits that nothing stems.
+    tags = (FullTextQuery(tag, search_type="raw", config="simple") for tag in concept.tags)
+    return _any([*map(_phrase, concept.exact), *tags])
+
+
+def _loose(concept: Concept) -> Any:
+    """Return the same, or all words of its name anywhere in the report."""
+    if concept.quoted:
+        return _exact(concept)
+    sets = (FullTextQuery(w, search_type="plain", config="english") for w in concept.loose)
+    return _any([_exact(concept), *sets])
+
+
+def _says(field: str, query: Any) -> Exists:
+    """Return whether the report's words match; a report that is not read yet does not."""
+    return Exists(ReportWords.objects.filter(report=OuterRef("pk"), **{field: query}))
+
+
+def _mentioned(concept: Concept) -> Any:
+    if concept.quoted:
+        return Q(search_vector=_phrase(concept.typed))
+    return Q(_says("affirmed", _exact(concept)))
+
+
+@dataclass(frozen=True)
+class Words:
+    """How reports are matched with a question."""
+
+    question: Question
+
+    def allowed(self, reports: QuerySet[Report]) -> QuerySet[Report]:
+        """Return the reports that break no rule: quoted words there, denied and left out not."""
+        for concept in (*self.question.denied, *self.question.left_out):
+            reports = reports.exclude(_mentioned(concept))
+        for group in self.question.asked:
+            if self.question.is_condition or any(concept.quoted for concept in group):
+                reports = reports.filter(self._asked(group))
+        return reports
+
+    @property
+    def needs_report(self) -> bool:
+        """Return whether a slide without a report cannot answer."""
+        quoted = any(concept.quoted for group in self.question.asked for concept in group)
+        return quoted or (self.question.is_condition and bool(self.question.asked))
+
+    def forbidden(self, reports: QuerySet[Report]) -> QuerySet[Report] | None:
+        """Return the reports that say what is denied or left out; None where nothing is."""
+        unwanted = [*self.question.denied, *self.question.left_out]
+        return reports.filter(_any(map(_mentioned, unwanted))) if unwanted else None
+
+    @staticmethod
+    def _asked(group: tuple[Concept, ...]) -> Any:
+        found = Q()
+        loose = [concept for concept in group if not concept.quoted]
+        if loose:
+            found |= Q(words__affirmed=_any(map(_loose, loose)))
+        for concept in group:
+            if concept.quoted:
+                found |= Q(search_vector=_phrase(concept.typed))
+        return found
+
+    def matching(self, reports: QuerySet[Report]) -> QuerySet[Report]:
+        """Return the reports that affirm all that is asked, with `_rank`, larger is better.
+
+        A name said as it is comes before its words apart, what is denied explicitly before what
+        is merely not said; within that by Postgres' rank with the weights of the sections.
+        """
+        if not (self.question.asked or self.question.denied):
+            return reports.annotate(_rank=Value(0.0, output_field=FloatField()))
+        exact, rank = [], []
+        for group in self.question.asked:
+            reports = reports.filter(self._asked(group))
+            exact.append(_any(map(_exact, group)))
+            rank.append(_any(map(_loose, group)))
+        score: Any = Value(0.0)
+        if exact:
+            said = Choose(
+                When(words__affirmed=reduce(and_, exact), then=Value(4.0)), default=Value(0.0)
+            )
+            by_rank = SearchRank(
+                F("words__affirmed"),
+                reduce(and_, rank),
+                weights=WEIGHTS,
+                normalization=Value(_WITHIN_ONE),
+                cover_density=COVER_DENSITY,
+            )
+            score = said + by_rank
+        if self.question.denied:
+            denied = [_exact(concept) for concept in self.question.denied if not concept.quoted]
+            if denied:
+                all_denied = reduce(and_, denied)
+                if not exact:
+                    reports = reports.filter(words__denied=all_denied)
+                score = score + Choose(
+                    When(words__denied=all_denied, then=Value(2.0)), default=Value(0.0)
+                )
+        return reports.annotate(_rank=score)
+
+    def contradicting(self, reports: QuerySet[Report]) -> QuerySet[Report]:
+        """Return the reports that deny something that is asked for and affirm it nowhere."""
+        conditions = [
+            Q(words__denied=_any(map(_exact, group)))
+            & ~Q(_says("affirmed", _any(map(_exact, group))))
+            for group in self.question.asked
+            if not any(concept.quoted for concept in group)
+        ]
+        return reports.filter(_any(conditions)) if conditions else reports.none()
+
+
+COVER_DENSITY = False
+
+
+@dataclass(frozen=True)
+class LiteralWords:
+    """The words as typed, in websearch syntax: no synonyms, no denial, no sections."""
+
+    text: str
+
+    @property
+    def _query(self) -> FullTextQuery:
+        return FullTextQuery(self.text, search_type="websearch", config="english")
+
+    @property
+    def needs_report(self) -> bool:
+        """Return whether a slide without a report cannot answer."""
+        return True
+
+    def allowed(self, reports: QuerySet[Report]) -> QuerySet[Report]:
+        """Return the reports with the words."""
+        return reports.filter(search_vector=self._query)
+
+    def forbidden(self, reports: QuerySet[Report]) -> None:
+        """Return None: what is left out is part of `allowed`."""
+
+    def matching(self, reports: QuerySet[Report]) -> QuerySet[Report]:
+        """Return the reports with the words, with `_rank`, larger is better."""
+        return reports.filter(search_vector=self._query).annotate(
+            _rank=SearchRank(F("search_vector"), self._query)
+        )
+
+    def contradicting(self, reports: QuerySet[Report]) -> QuerySet[Report]:
+        """Return none: words that count as typed are not denied."""
+        return reports.none()
