@@ -10,6 +10,7 @@ from cases import permissions
 from cases.admin_access import ClinicalAdmin, ClinicalInline, RoleAdmin
 from cases.errors import DomainError
 from cases.models import Patient
+from retrieval.admin_words import DepartmentTermAdmin
 from retrieval.models import EmbeddingModel, SearchHit, SearchQuery, SlideIndex
 from retrieval.services.switching import (
     model_activate,
@@ -17,6 +18,8 @@ from retrieval.services.switching import (
     model_reembed,
     model_retire,
 )
+
+__all__ = ["DepartmentTermAdmin"]  # registered in a file of its own
 
 
 @admin.register(EmbeddingModel)

@@ -8,6 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 
 from cases.models import Department, Report
+from cases.models.base import Record
 from retrieval.querysets import DepartmentOwnQuerySet
 
 
@@ -33,7 +34,7 @@ class ReportWords(models.Model):
         return f"Words of report {self.report_id}"
 
 
-class DepartmentTerm(models.Model):
+class DepartmentTerm(Record):
     """A department's own abbreviation or synonym; its members' questions know it at once."""
 
     department = models.ForeignKey(Department, on_delete=models.CASCADE, related_name="+")
@@ -44,7 +45,6 @@ class DepartmentTerm(models.Model):
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False
     )
-    created_at = models.DateTimeField(auto_now_add=True)
 
     objects = DepartmentOwnQuerySet.as_manager()
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Any
 from uuid import UUID
 
@@ -189,7 +191,7 @@ def search_results(query: SearchQuery, user: Any) -> Results:
     image_ranks = _dense(hit.image_rank for hit in hits)
     text_ranks = _dense(hit.text_rank for hit in hits)
     current = {hit.pk: hit.slide_image.slide.case.current_report for hit in hits}
-    excerpts = _excerpts([report for report in current.values() if report], query.text)
+    excerpts = _excerpts([report for report in current.values() if report], query)
     verdicts = dict(
         Feedback.objects.filter(user=user, hit__in=hits).values_list("hit_id", "verdict")
     )
@@ -251,10 +253,20 @@ def _dense(ranks: Iterable[int | None]) -> dict[int | None, int]:
     return {rank: position for position, rank in enumerate(present, start=1)}
 
 
-def _excerpts(reports: list[Report], text: str) -> dict[UUID, SafeString]:
+def _words_to_mark(query: SearchQuery) -> Any:
+    """Return the tsquery of all that is to be marked: names and synonyms, or the bare words."""
+    texts = query.understood.get("marked")
+    if texts:
+        phrases = (FullTextQuery(t, search_type="phrase", config="english") for t in texts)
+        return reduce(or_, phrases)
+    words = " OR ".join(query.text.replace('"', " ").replace("-", " ").split())
+    return FullTextQuery(words, search_type="websearch", config="english") if words else None
+
+
+def _excerpts(reports: list[Report], query: SearchQuery) -> dict[UUID, SafeString]:
     """Return by report the passages with the words asked for, marked; escaped before."""
-    words = " OR ".join(word for word in text.replace('"', " ").replace("-", " ").split())
-    if not words or not reports:
+    marked = _words_to_mark(query)
+    if marked is None or not reports:
         return {}
     rows = Report.objects.filter(pk__in={report.pk for report in reports}).annotate(
         _excerpt=SearchHeadline(
@@ -268,12 +280,14 @@ def _excerpts(reports: list[Report], text: str) -> dict[UUID, SafeString]:
                     Value(" "),
                     "comment",
                     Value(" "),
+                    "case__clinical_history",
+                    Value(" "),
                     "gross_description",
                     output_field=TextField(),
                 ),
                 EXCERPT_CHARACTERS,
             ),
-            FullTextQuery(words, search_type="websearch", config="english"),
+            marked,
             config="english",
             start_sel=_MARK_START,
             stop_sel=_MARK_STOP,

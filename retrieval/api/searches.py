@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status, viewsets
 from rest_framework.mixins import ListModelMixin
 from rest_framework.parsers import JSONParser, MultiPartParser
@@ -56,7 +56,13 @@ class AskSerializer(serializers.Serializer):
         required=False, allow_null=True, help_text="Micrometres per pixel of the image"
     )
     text = serializers.CharField(
-        required=False, allow_blank=True, max_length=TEXT_MAX, help_text="websearch syntax"
+        required=False,
+        allow_blank=True,
+        max_length=TEXT_MAX,
+        help_text="Words; with quotes, -word, NOT, OR, without (docs/search.md)",
+    )
+    is_literal = serializers.BooleanField(
+        default=False, help_text="Take the words as typed: no synonyms, no denial"
     )
     department = DepartmentCodeField(required=False)
     organ = serializers.CharField(required=False, allow_blank=True, max_length=80)
@@ -83,6 +89,7 @@ class AskSerializer(serializers.Serializer):
             image=image.read() if image else None,
             image_mpp=asked.get("image_mpp"),
             text=asked.get("text", ""),
+            is_literal=asked["is_literal"],
             filters=SearchFilters.from_cleaned(asked),
             image_weight=asked["image_weight"],
             text_weight=asked["text_weight"],
@@ -91,8 +98,19 @@ class AskSerializer(serializers.Serializer):
         )
 
 
+class UnderstoodSerializer(serializers.Serializer):
+    """A piece of what was understood of the words."""
+
+    kind = serializers.CharField(
+        help_text="term, grade, stage, side, code, phrase, not, typo, only"
+    )
+    text = serializers.CharField()
+
+
 class SearchSerializer(serializers.ModelSerializer):
     """A question as it was asked."""
+
+    understood = serializers.SerializerMethodField()
 
     class Meta:
         model = SearchQuery
@@ -102,6 +120,9 @@ class SearchSerializer(serializers.ModelSerializer):
             "slide_image",
             "region",
             "text",
+            "is_literal",
+            "understood",
+            "refined_from",
             "image_weight",
             "text_weight",
             "include_same_patient",
@@ -109,6 +130,11 @@ class SearchSerializer(serializers.ModelSerializer):
             "seconds",
         )
         read_only_fields = fields
+
+    @extend_schema_field(UnderstoodSerializer(many=True))
+    def get_understood(self, query: SearchQuery) -> list[dict[str, str]]:
+        """Return what was understood of the words."""
+        return query.understood.get("chips", [])
 
 
 class PairSerializer(serializers.Serializer):

@@ -1,6 +1,7 @@
 """The words of a question: full text that knows pathology, and meaning, over current reports."""
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID

@@ -69,6 +69,7 @@ def _asked(request: HttpRequest, form: SearchForm) -> HttpResponse:
             image_mpp=asked["image_mpp"],
             repeat=repeat,
             text=asked["text"],
+            is_literal=asked["is_literal"],
             filters=SearchFilters.from_cleaned(asked),
             image_weight=asked["image_weight"],
             text_weight=asked["text_weight"],
@@ -132,6 +133,7 @@ def search_results(request: HttpRequest, pk: UUID) -> HttpResponse:
         "page_obj": Paginator(with_pairs(results), HITS_A_PAGE).get_page(request.GET.get("page")),
         **_tissue_of(query),
         "filters": selectors.filters_shown(request.user, query),
+        "understood": query.understood.get("chips", []),
         "models": selectors.models_shown(query),
         "form": SearchForm(facets=facets, initial=SearchForm.initial_of(query)),
         "cohorts": Cohort.objects.filter(

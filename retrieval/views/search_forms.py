@@ -39,6 +39,9 @@ class SearchForm(forms.Form):
         max_length=TEXT_MAX,
         widget=forms.TextInput(attrs={"type": "search", "autocomplete": "off"}),
     )
+    is_literal = forms.BooleanField(
+        label=_("Take the words as typed, without synonyms"), required=False
+    )
     image = forms.FileField(
         label=_("Image"),
         required=False,
@@ -96,6 +99,7 @@ class SearchForm(forms.Form):
         """Return what the form says when it is opened to ask an earlier question anew."""
         return {
             "text": query.text,
+            "is_literal": query.is_literal,
             "repeat": query.pk if query.asks_by_image else None,
             **SearchFilters.from_json(query.filters).to_json(),
             "image_weight": query.image_weight,

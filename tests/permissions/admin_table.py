@@ -46,6 +46,7 @@ ADMIN = {
     "cases.slideupload": AdminRow("D", kind="upload"),
     "retrieval.slideindex": AdminRow("D", kind="index"),
     "retrieval.searchquery": AdminRow("D", kind="search"),
+    "retrieval.departmentterm": AdminRow("D", add="D", delete="D", kind="term"),
     "retrieval.embeddingmodel": AdminRow("SU"),
     "axes.accessattempt": AdminRow("U", delete="U"),
     "axes.accesslog": AdminRow("U", delete="U"),

@@ -33,6 +33,7 @@ from tests.factories import (
 )
 from tests.permissions.exports_world import EXPORT_KINDS, put_exports
 from tests.permissions.pixels import give_pixels
+from tests.permissions.terms import add_term
 
 PLACES = ("private", "shared", "foreign")
 MISSING = UUID("00000000-0000-4000-8000-000000000000")
@@ -55,6 +56,7 @@ NEVER_SHARED = frozenset(
         "department",
         "department_pk",
         "accession",
+        "term",
     }
 )
 # Two more places of `home`: slides of the shared case that are not, or no more, in the cohort.
@@ -156,6 +158,7 @@ def make_world() -> World:
         _index(world, place, image, embedding_model)
         _cohort(world, place, department, image)
         _account(world, place, department)
+        add_term(world, place, department)
         _upload(world, place, department)
         put_exports(world, place, department, image)
         world.ids.setdefault("accession", {})[place] = f"S26-{place}"

@@ -83,6 +83,9 @@ QUESTIONS = {
     "slide": {"slide_image": True},
     "words": {"text": WORDS},
     "slide and words": {"slide_image": True, "text": WORDS, "text_weight": 2},
+    "understood": {"text": "SqCC G3 without necrosis OR carcinoma"},
+    "typing error": {"text": "squamuos keratni -necrosis"},
+    "condition": {"slide_image": True, "text": "like this slide, but squamous"},
     "few": {"slide_image": True, "text": WORDS, "limit": 2},
     "filtered": {"slide_image": True, "filters": SearchFilters(organ="Lung", stain="H&E")},
 }
