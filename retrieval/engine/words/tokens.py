@@ -92,7 +92,7 @@ def tokens_of(text: str) -> list[Token]:
     for match in _WORD.finditer(text):
         gap = text[end : match.start()]
         opens = not found or (
-            len(gap) > 1
+            gap != " "
             and bool(
                 (_END.search(gap) and not _abbreviates(found[-1], gap, match.group()))
                 or _EMPTY_LINE.search(gap)
