@@ -33,7 +33,7 @@ from tests.factories import (
 )
 from tests.permissions.exports_world import EXPORT_KINDS, put_exports
 from tests.permissions.pixels import give_pixels
-from tests.permissions.terms import add_term
+from tests.permissions.terms import add_term, intake_of
 
 PLACES = ("private", "shared", "foreign")
 MISSING = UUID("00000000-0000-4000-8000-000000000000")
@@ -331,8 +331,7 @@ def _upload(world: World, place: str, department: Any) -> None:
             family_name=f"Facts-{place}",
         ).to_json(),
     )
-    # None of it is shared, so it betrays itself under a name of its own.
-    hidden_as = place if place == "foreign" else f"{place} intake"
+    hidden_as = intake_of(place)
     for kind, row, texts in (
         ("upload", upload, [upload.accession_number, upload.mrn]),
         ("upload_failed", failed, [failed.accession_number, failed.reason]),
