@@ -23,6 +23,7 @@ from retrieval.engine.evaluation import (
     evaluate_pairs,
     evaluate_retrieval,
 )
+from retrieval.engine.hypergraph import hypergraph_search
 from retrieval.engine.mosaic import normalised
 from retrieval.engine.rivals import (
     Rival,
@@ -74,6 +75,7 @@ def plain_rivals(archive: Archive, train: Ints, *, barcodes: bool = True) -> lis
         whitened_mean(archive, train),
         prototype_search(mosaics),
         max_pooled_sets(mosaics),
+        hypergraph_search(mosaics),
     ]
     return [*rivals, bunch_of_barcodes(mosaics)] if barcodes else rivals
 

@@ -165,11 +165,74 @@ def barcode_distances(
     return np.median(least, axis=0).astype(np.float32)
 
 
+def mosaic_patches(kinds: Floats, places: Ints, *, clusters: int = 9, share: float = 0.05) -> Ints:
+    """Return the patches of a Yottixel mosaic: by colour first, then by place.
+
+    The patches are clustered by their colour; each cluster gives the same share of its patches,
+    spread over the slide by a second clustering of their places, one patch nearest to each
+    centre. The outcome does not depend on the order of the patches.
+
+    Parameters
+    ----------
+    kinds : float (N, C)
+        Mean colour of each patch, or its features where no colour is known.
+    places : int64 (N, 2)
+        Corners, in any unit.
+    clusters : int
+        Of colours; the published number.
+    share : float, 0 to 1
+        Of each cluster; at least one patch. The published share.
+
+    Returns
+    -------
+    int64 (P,)
+        Positions among the N.
+    """
+    order = np.lexsort((places[:, 0], places[:, 1]))
+    kinds, places = np.asarray(kinds, np.float64)[order], places.astype(np.float64)[order]
+    chosen: list[int] = []
+    kind_of = _nearest(kinds, _k_means(kinds, clusters))
+    for kind in np.unique(kind_of):
+        members = np.flatnonzero(kind_of == kind)
+        centres = _k_means(places[members], max(1, round(share * len(members))))
+        apart = ((places[members][:, None] - centres[None]) ** 2).sum(-1)
+        chosen.extend(members[apart.argmin(0)].tolist())
+    return order[np.unique(chosen)].astype(np.int64)
+
+
+def _k_means(points: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
+    """Return at most `count` centres; the starts are far apart from each other, not drawn."""
+    centres = [points[0]]
+    apart = ((points - centres[0]) ** 2).sum(-1)
+    while len(centres) < count and apart.max() > 0:
+        centres.append(points[int(apart.argmax())])
+        apart = np.minimum(apart, ((points - centres[-1]) ** 2).sum(-1))
+    made = np.stack(centres)
+    for _ in range(20):
+        nearest = _nearest(points, made)
+        moved = np.stack(
+            [
+                points[nearest == c].mean(0) if (nearest == c).any() else made[c]
+                for c in range(len(made))
+            ]
+        )
+        if (moved == made).all():
+            break
+        made = moved
+    return made
+
+
+def _nearest(points: npt.NDArray[np.float64], centres: npt.NDArray[np.float64]) -> Ints:
+    apart = (centres**2).sum(-1) - 2 * points @ centres.T
+    return np.asarray(apart.argmin(1), np.int64)
+
+
 def bunch_of_barcodes(mosaics: RawMosaics) -> Rival:
     """Return a Yottixel-style mosaic: real patches, barcodes, median of the minimum.
 
-    Yottixel takes patches by colour, then by place. A plain archive has neither, so that the
-    patches are those nearest to the clusters of the features.
+    Yottixel takes patches by colour, then by place: `mosaic_patches`, where a mosaic was made
+    of pixels. A plain archive has neither, so that `raw_mosaics` takes the patches nearest to
+    the clusters of the features.
     """
     codes = barcodes(mosaics.patches)
 

@@ -154,6 +154,7 @@ def test_every_rival_ranks():
         "whitened mean",
         "prototypes",
         "max-pooled sets",
+        "HSHR-style",
         "Yottixel-style",
     }
     assert all(result.answerable.all() for result in found.values())
