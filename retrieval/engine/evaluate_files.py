@@ -3,29 +3,49 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from retrieval.engine.aligner.archive import Archive, read_archive
 from retrieval.engine.aligner.fit import FitSettings, embed_archive
 from retrieval.engine.aligner.model import Aligner, load_aligner
 from retrieval.engine.aligner.statistics import bag_statistics
+from retrieval.engine.encoders import sha256_of
 from retrieval.engine.errors import EngineError
-from retrieval.engine.evaluation import PairResult, RetrievalResult, effective_rank
+from retrieval.engine.evaluation import RetrievalResult, effective_rank
+from retrieval.engine.evaluation_report import (
+    ClassFigures,
+    EvaluationReport,
+    GridCell,
+    GridRow,
+    PairFigures,
+    RetrievalSection,
+    class_figures,
+    confusion_of,
+    method_figures,
+    pair_figures,
+)
 from retrieval.engine.file_evaluation import (
     TextResults,
     default_rivals,
+    example_queries,
+    nearest_slides,
     plain_rivals,
     reference_rivals,
     slide_to_slide,
     text_results,
     unseen_hospitals,
 )
+from retrieval.engine.report_html import report_html
+from retrieval.engine.rivals import Rival
 from retrieval.engine.tables import figure, markdown, retrieval_table
+
+Ints = npt.NDArray[np.int64]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-barcodes", action="store_true", help="leave the slow rival out")
     parser.add_argument("--rounds", type=int, default=1000, help="of the bootstrap")
     parser.add_argument("--json", type=Path, help="write all figures here too")
+    parser.add_argument("--html", type=Path, help="write a report to read, with all figures")
     options = parser.parse_args(arguments)
     try:
         _evaluate(options)
@@ -69,36 +90,101 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.reference:
         rivals += reference_rivals(options.reference, archive)
     rivals += default_rivals(model, embedded)
-    figures: dict[str, Any] = {}
     _out(f"{len(queries)} queries ({options.split}), gallery {len(archive)} slides.\n")
+    sections: list[RetrievalSection] = []
+    first: dict[str, RetrievalResult] = {}
     for title, exclude in (
         ("The query's patient and hospital left out", True),
         ("Only the query's patient left out", False),
     ):
         results = slide_to_slide(rivals, archive, queries, exclude_hospital=exclude, progress=_say)
-        _out(f"### Slide to slide. {title}\n")
-        rows = []
-        for name, result in results.items():
-            intervals = result.intervals(rounds=options.rounds) if exclude else {}
-            rows.append((name, result.summary(), intervals))
-        _out(retrieval_table(rows))
-        figures[title] = {name: values for name, values, _ in rows}
+        section = RetrievalSection(
+            f"Slide to slide. {title}",
+            "The figures to judge by: hospitals were never seen."
+            if exclude
+            else "These mostly reward recognising the hospital.",
+            len(results["mean"].labels),
+            len(archive),
+            [
+                method_figures(rival.name, rival.about, results[rival.name], rounds=options.rounds)
+                for rival in rivals
+            ],
+        )
+        sections.append(section)
+        _print_section(section, intervals=exclude)
         if exclude:
+            first = results
+            classes = class_figures(results["default"], archive.label_names(), results["mean"])
             _out("### Per class, default\n")
-            _out(_class_table(archive, results))
-    _out(f"Effective rank of the tokens, mean: {_rank(embedded.tokens, embedded.present):.1f}\n")
+            _out(_class_table(classes))
+    rank = _rank(embedded.tokens, embedded.present)
+    _out(f"Effective rank of the tokens, mean: {rank:.1f}\n")
+    pairs: list[PairFigures] = []
     if model.words is not None and archive.reports:
-        figures["text"] = _text(model, text_results(model, embedded, archive, queries))
+        section, pairs = _text(text_results(model, embedded, archive, queries), options.rounds)
+        sections.append(section)
     if options.folds:
         settings = _settings_of(options.model, model)
         results = unseen_hospitals(archive, train, settings, folds=options.folds, progress=_say)
-        _out(f"### Hospitals of the training split left out in turn, {options.folds} parts\n")
-        rows = [(n, r.summary(), r.intervals(rounds=options.rounds)) for n, r in results.items()]
-        _out(retrieval_table(rows))
-        figures["folds"] = {name: values for name, values, _ in rows}
+        section = RetrievalSection(
+            f"Hospitals of the training split left out in turn, {options.folds} parts",
+            "In each part the model was fitted without the queries' hospitals.",
+            len(train),
+            len(train),
+            [method_figures(n, "", r, rounds=options.rounds) for n, r in results.items()],
+        )
+        sections.append(section)
+        _print_section(section, intervals=True)
+    report = EvaluationReport(
+        title="Evaluation of a search model",
+        facts=[
+            ("Queries", f"{len(queries)} slides of the split {options.split}"),
+            ("Slides", f"{len(archive)}; learned from: the split {options.train_split}"),
+            ("Model", f"{options.model.name}, SHA-256 {sha256_of(options.model)}"),
+            ("Effective rank of the tokens", f"{rank:.1f} of {model.config.token_count}"),
+        ],
+        notes=["The query's own patient is never in the gallery."],
+        sections=sections,
+        classes=classes,
+        confusion=confusion_of(first["default"], archive.label_names()),
+        pairs=pairs,
+        grid=_grid(archive, rivals, queries),
+    )
     if options.json:
-        text = json.dumps(figures, indent=2, sort_keys=True) + "\n"
+        text = json.dumps(report.to_json(), indent=2, sort_keys=True) + "\n"
         options.json.write_text(text, encoding="utf-8")
+    if options.html:
+        options.html.write_text(report_html(report), encoding="utf-8")
+
+
+def _print_section(section: RetrievalSection, *, intervals: bool) -> None:
+    _out(f"### {section.title}\n")
+    _out(
+        retrieval_table(
+            [(m.name, m.figures, m.intervals if intervals else {}) for m in section.methods]
+        )
+    )
+
+
+def _grid(archive: Archive, rivals: Sequence[Rival], queries: Ints) -> list[GridRow]:
+    default = next(rival for rival in rivals if rival.name == "default")
+    subjects = archive.subjects()
+    asked = example_queries(subjects.labels, queries)
+    found = nearest_slides(default.similarity, subjects, asked)
+    return [
+        GridRow(
+            GridCell(archive.slide_ids[query], archive.labels[query]),
+            [
+                GridCell(
+                    archive.slide_ids[at],
+                    archive.labels[at],
+                    archive.labels[at] == archive.labels[query],
+                )
+                for at in nearest
+            ],
+        )
+        for query, nearest in zip(asked, found, strict=True)
+    ]
 
 
 def _rank(tokens: Any, present: Any) -> float:
@@ -118,60 +204,60 @@ def _settings_of(path: Path, model: Aligner) -> FitSettings:
     return FitSettings(**fitted, model={name: kept[name] for name in names})
 
 
-def _class_table(archive: Archive, results: Mapping[str, RetrievalResult]) -> str:
-    names = archive.label_names()
-    mean = {line["label"]: line for line in results["mean"].per_class()}
-    rows = []
-    for line in results["default"].per_class():
-        floor = mean[line["label"]]
-        rows.append(
-            [
-                names[int(line["label"])],
-                f"{line['queries']:.0f}",
-                figure(floor["top-1"]),
-                *(figure(line[name]) for name in ("top-1", "mMV@5", "mAP")),
-            ]
-        )
+def _class_table(classes: Sequence[ClassFigures]) -> str:
+    rows = [
+        [
+            line.label,
+            str(line.queries),
+            figure(line.floor_top1 or 0.0),
+            *(figure(line.figures[name]) for name in ("top-1", "mMV@5", "mAP")),
+        ]
+        for line in classes
+    ]
     return markdown(["class", "queries", "mean top-1", "top-1", "mMV@5", "mAP"], rows)
 
 
-def _pair_row(name: str, result: PairResult) -> list[str]:
-    values = result.summary()
+def _pair_row(pair: PairFigures) -> list[str]:
+    values = pair.figures
     return [
-        name,
-        str(len(result.ranks)),
-        str(result.gallery_count),
+        pair.name,
+        str(pair.queries),
+        str(pair.gallery),
         *(f"{values[f'recall@{k}']:.3f} ({values[f'chance recall@{k}']:.4f})" for k in (1, 5, 10)),
         f"{values['median rank']:.0f} ({values['chance median rank']:.0f})",
     ]
 
 
-def _text(model: Aligner, results: TextResults) -> dict[str, Any]:
-    _out(f"### Text. {results.queries} reports asked, {results.unknown} without a known word\n")
-    rows = [
-        ("text to slide, patient out", results.class_own.summary(), results.class_own.intervals()),
-        (
-            "text to slide, hospital out too",
-            results.class_hospital.summary(),
-            results.class_hospital.intervals(),
-        ),
-        ("slide + text, hospital out too", results.joint.summary(), results.joint.intervals()),
+def _text(results: TextResults, rounds: int) -> tuple[RetrievalSection, list[PairFigures]]:
+    methods = [
+        method_figures(name, "", result, rounds=rounds)
+        for name, result in (
+            ("text to slide, patient out", results.class_own),
+            ("text to slide, hospital out too", results.class_hospital),
+            ("slide + text, hospital out too", results.joint),
+        )
     ]
-    _out(retrieval_table(rows))
+    pairs = [
+        pair_figures("report to own slides", results.pairs),
+        pair_figures("slide to own report", results.reports),
+    ]
+    title = f"Text. {results.queries} reports asked, {results.unknown} without a known word"
+    section = RetrievalSection(
+        title,
+        "The queries are reports of patients whom the model has not seen.",
+        results.queries,
+        results.pairs.gallery_count,
+        methods,
+    )
+    _print_section(section, intervals=True)
     _out("Exact pairs (in brackets: chance)\n")
     _out(
         markdown(
             ["", "queries", "gallery", "recall@1", "recall@5", "recall@10", "median rank"],
-            [
-                _pair_row("report to own slides", results.pairs),
-                _pair_row("slide to own report", results.reports),
-            ],
+            [_pair_row(pair) for pair in pairs],
         )
     )
-    figures: dict[str, Any] = {name: values for name, values, _ in rows}
-    figures["pairs"] = results.pairs.summary()
-    figures["reports"] = results.reports.summary()
-    return figures
+    return section, pairs
 
 
 if __name__ == "__main__":

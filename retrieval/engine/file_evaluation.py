@@ -156,6 +156,45 @@ def unseen_hospitals(
     return {name: _joined(results) for name, results in collected.items()}
 
 
+def nearest_slides(
+    similarity: Similarity,
+    subjects: Subjects,
+    queries: Ints,
+    *,
+    count: int = 5,
+    exclude_hospital: bool = True,
+) -> list[Ints]:
+    """Return for each query the positions of its nearest slides, nearest first.
+
+    The query's patient is left out always, and slides without a label.
+    """
+    known = np.flatnonzero(subjects.labels >= 0)
+    out = []
+    for query in queries:
+        allowed = subjects.patients[known] != subjects.patients[query]
+        if exclude_hospital:
+            allowed &= subjects.hospitals[known] != subjects.hospitals[query]
+        gallery = known[allowed]
+        values = similarity(np.array([query]), gallery)[0]
+        out.append(gallery[np.argsort(-values, kind="stable")[:count]])
+    return out
+
+
+def example_queries(labels: Ints, queries: Ints, *, most: int = 24, seed: int = 0) -> Ints:
+    """Return some of the queries, drawn in turn from each label, in the order of the labels."""
+    rng = np.random.default_rng(seed)
+    piles = [
+        rng.permutation(queries[labels[queries] == label])
+        for label in np.unique(labels[queries])
+        if label >= 0
+    ]
+    drawn: list[int] = []
+    for turn in range(max((len(pile) for pile in piles), default=0)):
+        drawn.extend(int(pile[turn]) for pile in piles if turn < len(pile))
+    chosen = np.array(drawn[:most], np.int64)
+    return chosen[np.argsort(labels[chosen], kind="stable")]
+
+
 def _joined(results: list[RetrievalResult]) -> RetrievalResult:
     first = results[0]
     return RetrievalResult(

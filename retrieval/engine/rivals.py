@@ -189,13 +189,13 @@ def mosaic_patches(kinds: Floats, places: Ints, *, clusters: int = 9, share: flo
         Positions among the N.
     """
     order = np.lexsort((places[:, 0], places[:, 1]))
-    kinds, places = np.asarray(kinds, np.float64)[order], places.astype(np.float64)[order]
+    colours, spots = np.asarray(kinds, np.float64)[order], places.astype(np.float64)[order]
     chosen: list[int] = []
-    kind_of = _nearest(kinds, _k_means(kinds, clusters))
+    kind_of = _nearest(colours, _k_means(colours, clusters))
     for kind in np.unique(kind_of):
         members = np.flatnonzero(kind_of == kind)
-        centres = _k_means(places[members], max(1, round(share * len(members))))
-        apart = ((places[members][:, None] - centres[None]) ** 2).sum(-1)
+        centres = _k_means(spots[members], max(1, round(share * len(members))))
+        apart = ((spots[members][:, None] - centres[None]) ** 2).sum(-1)
         chosen.extend(members[apart.argmin(0)].tolist())
     return order[np.unique(chosen)].astype(np.int64)
 

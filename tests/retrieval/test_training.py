@@ -15,6 +15,7 @@ from retrieval.engine.file_evaluation import plain_rivals, slide_to_slide
 from retrieval.engine.report_vectors import report_vectors
 from retrieval.engine.rivals import barcode_distances, barcodes, reference_distance, whitened
 from retrieval.engine.training import TrainingSettings, train_reference
+from tests.retrieval.html_page import assert_page_is_sound
 from tests.retrieval.made_archive import made_archive, write_archive
 
 CONFIG = ReferenceConfig(input_dim=12, dim=16, token_count=2, heads=4, hidden=4)
@@ -177,16 +178,30 @@ def test_commands_train_and_measure(tmp_path, capsys):
     arguments += ["--reference", str(reference / "reference.safetensors"), "--rounds", "20"]
     figures_at = tmp_path / "figures.json"
     capsys.readouterr()
-    assert evaluate_files.main([*arguments, "--json", str(figures_at)]) == 0
+    page_at = tmp_path / "report.html"
+    arguments += ["--json", str(figures_at), "--html", str(page_at)]
+    assert evaluate_files.main(arguments) == 0
     printed = capsys.readouterr().out
     for expected in ("| default |", "| reference |", "| Yottixel-style |", "report to own slides"):
         assert expected in printed
     figures = json.loads(figures_at.read_text())
-    assert set(figures["folds"]) == {
+    folds = next(s for s in figures["sections"] if s["title"].startswith("Hospitals of the"))
+    assert {method["name"] for method in folds["methods"]} == {
         f"{name}, {gallery}"
         for name in ("mean", "default")
         for gallery in ("all slides", "unseen slides")
     }
+    by_slide = {m["name"]: m for m in figures["sections"][0]["methods"]}
+    assert {"reference", "HSHR-style", "default"} <= set(by_slide)
+    for method in by_slide.values():
+        low, high = method["intervals"]["top-1"]
+        assert low <= method["figures"]["top-1"] <= high
+    assert [pair["name"] for pair in figures["pairs"]] == [
+        "report to own slides",
+        "slide to own report",
+    ]
+    assert sum(map(sum, figures["confusion"]["counts"])) == figures["sections"][0]["queries"]
+    assert_page_is_sound(page_at.read_text())
 
 
 def test_commands_name_what_is_wrong(tmp_path, capsys):
