@@ -16,7 +16,7 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from cases.models import Case, Cohort, Department, Patient, Report, SlideImage
-from retrieval.engine.ranking import Ballot, Vote, VoteLine, vote
+from retrieval.engine.ranking import Ballot, Vote, VoteLine, diagnosis_key, vote
 from retrieval.filters import SIGNED, SearchFilters
 from retrieval.models import EmbeddingModel, Feedback, SearchHit, SearchQuery
 
@@ -230,12 +230,9 @@ def _vote(hits: list[ResultHit]) -> Vote:
 
 
 def _diagnosis_key(report: Report | None) -> str:
-    """Return what makes two diagnoses the same: the code, else the line in small letters."""
     if report is None:
         return ""
-    if report.diagnosis_code:
-        return f"{report.diagnosis_system}|{report.diagnosis_code}"
-    return " ".join(report.diagnosis_line.lower().split())
+    return diagnosis_key(report.diagnosis_system, report.diagnosis_code, report.diagnosis_line)
 
 
 def _meter(similarity: float | None) -> str:

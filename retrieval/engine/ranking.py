@@ -203,6 +203,11 @@ class Ballot:
     label: str = ""
 
 
+def diagnosis_key(system: str, code: str, line: str) -> str:
+    """Return what makes two diagnoses the same: the code, else the line in small letters."""
+    return f"{system}|{code}" if code else " ".join(line.lower().split())
+
+
 @dataclass(frozen=True)
 class VoteLine:
     """One diagnosis with the patients behind it, each by the rank of the best hit."""
