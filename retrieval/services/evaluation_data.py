@@ -132,7 +132,7 @@ def site_archive(
             "code, or read the diagnoses from the reports' words: --labels words"
         )
     chosen = [embeddings[slide_image.pk] for slide_image in found]
-    mosaics = [tokens_from_bytes(bytes(e.mosaic), _token_width(model)) for e in chosen]
+    mosaics = [tokens_from_bytes(bytes(e.mosaic), model.token_width) for e in chosen]
     tokens, shares, present = pad_mosaics(
         mosaics, [np.array([p["share"] for p in e.places], np.float32) for e in chosen]
     )
@@ -149,10 +149,6 @@ def site_archive(
         texts,
         {why: count for why, count in left_out.items() if count},
     )
-
-
-def _token_width(model: EmbeddingModel) -> int:
-    return int(getattr(model, "token_width", model.dimension))
 
 
 def _archive(slide_images: list[SlideImage], bags: list[np.ndarray], labels: str) -> Archive:
