@@ -17,6 +17,7 @@ class Role(TextChoices):
     TECHNICIAN = "technician", "Technician"
     RESEARCHER = "researcher", "Researcher"
     DEPARTMENT_ADMINISTRATOR = "department_administrator", "Department administrator"
+    AUDITOR = "auditor", "Auditor"
     SYSTEM_ADMINISTRATOR = "system_administrator", "System administrator"
 
 
@@ -27,7 +28,8 @@ _P, _T, _R, _D = (
     Role.DEPARTMENT_ADMINISTRATOR,
 )
 
-# A system administrator runs the site and, by that role, sees no clinical data.
+# A system administrator runs the site, an auditor reads who saw what: by these roles they see
+# no clinical data.
 CLINICAL_ROLES = frozenset({_P, _T, _R, _D})
 
 CAPABILITIES: dict[str, frozenset[Role]] = {
@@ -47,6 +49,7 @@ CAPABILITIES: dict[str, frozenset[Role]] = {
     "manage_export_projects": frozenset({_D}),
     "manage_members": frozenset({_D}),
     "manage_tokens": frozenset({_D}),
+    "read_audit": frozenset({_D, Role.AUDITOR}),
 }
 
 

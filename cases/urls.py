@@ -3,6 +3,7 @@
 from django.urls import path
 
 from cases.views import (
+    audit,
     case,
     cohorts,
     exports,
@@ -55,6 +56,7 @@ urlpatterns = [
     path("uploads/<uuid:pk>/cancel/", uploads.upload_cancel, name="upload_cancel"),
     path("unmatched/", unmatched.unmatched, name="unmatched"),
     path("unmatched/<uuid:pk>/", unmatched.unmatched_item, name="unmatched_item"),
+    path("audit/", audit.audit, name="audit"),
     path("login/", session.login, name="login"),
     path("logout/", session.logout, name="logout"),
     path("password/", session.password, name="password"),

@@ -53,6 +53,11 @@ def test_no_page_breaks_a_rule_of_accessibility(visitor: Visitor, theme: str):
     visitor.goto(first_link(visitor, "/uploads/"))
     visitor.look(f"upload-{theme}")
     found += visitor.axe()
+    visitor.page.click("text=Sign out")
+    visitor.login("northside-admin")
+    visitor.goto("/audit/?kind=person&text=northside-pathologist")
+    visitor.look(f"access-log-{theme}")
+    found += visitor.axe()
     assert found == []
 
 

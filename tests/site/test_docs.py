@@ -23,8 +23,15 @@ ROWS = {
     "export slides de-identified": ["export_deidentified"],
     "open and close export projects": ["manage_export_projects"],
     "manage members and tokens of the department": ["manage_members", "manage_tokens"],
+    "read the access log": ["read_audit"],
 }
-COLUMNS = [Role.PATHOLOGIST, Role.TECHNICIAN, Role.RESEARCHER, Role.DEPARTMENT_ADMINISTRATOR]
+COLUMNS = [
+    Role.PATHOLOGIST,
+    Role.TECHNICIAN,
+    Role.RESEARCHER,
+    Role.DEPARTMENT_ADMINISTRATOR,
+    Role.AUDITOR,
+]
 
 
 def test_the_table_of_roles_is_the_one_in_code():
@@ -35,8 +42,8 @@ def test_the_table_of_roles_is_the_one_in_code():
         assert line, row
         cells = [cell.strip() == "yes" for cell in line.group(1).split("|")]
         for capability in capabilities:
-            assert cells[:4] == [role in CAPABILITIES[capability] for role in COLUMNS], row
-        assert cells[4] is False
+            assert cells[:5] == [role in CAPABILITIES[capability] for role in COLUMNS], row
+        assert cells[5] is False
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
