@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,13 @@ from retrieval.engine.file_evaluation import (
     nearest_slides,
     plain_rivals,
     reference_rivals,
+    reference_text_results,
     slide_to_slide,
     text_results,
     unseen_hospitals,
 )
 from retrieval.engine.report_html import report_html
+from retrieval.engine.report_vectors import report_vectors
 from retrieval.engine.rivals import Rival
 from retrieval.engine.tables import figure, markdown, retrieval_table
 
@@ -54,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="features.npz, slides.csv, reports.csv.gz")
     parser.add_argument("--model", type=Path, required=True, help="model.safetensors")
     parser.add_argument("--reference", type=Path, help="reference.safetensors")
+    parser.add_argument(
+        "--text-encoder", default="", help="sentences that the reference was trained with"
+    )
     parser.add_argument("--label-column", default="cancer_type")
     parser.add_argument("--train-split", default="train", help="what the model learned from")
     parser.add_argument("--split", default="val", help="whose slides are the queries")
@@ -119,9 +124,20 @@ def _evaluate(options: argparse.Namespace) -> None:
             _out(_class_table(classes))
     rank = _rank(embedded.tokens, embedded.present)
     _out(f"Effective rank of the tokens, mean: {rank:.1f}\n")
-    pairs: list[PairFigures] = []
+    texts: dict[str, TextResults] = {}
     if model.words is not None and archive.reports:
-        section, pairs = _text(text_results(model, embedded, archive, queries), options.rounds)
+        texts["default"] = text_results(model, embedded, archive, queries)
+    if options.reference and options.text_encoder and archive.reports:
+        sentences = report_vectors(
+            archive.reports,
+            options.text_encoder,
+            cache=options.reference.parent / f"reports-{options.text_encoder}.npz",
+            progress=_say,
+        )
+        texts["reference"] = reference_text_results(options.reference, sentences, archive, queries)
+    pairs: list[PairFigures] = []
+    if texts:
+        section, pairs = _text(texts, options.rounds)
         sections.append(section)
     if options.folds:
         settings = _settings_of(options.model, model)
@@ -228,25 +244,29 @@ def _pair_row(pair: PairFigures) -> list[str]:
     ]
 
 
-def _text(results: TextResults, rounds: int) -> tuple[RetrievalSection, list[PairFigures]]:
-    methods = [
-        method_figures(name, "", result, rounds=rounds)
-        for name, result in (
-            ("text to slide, patient out", results.class_own),
-            ("text to slide, hospital out too", results.class_hospital),
-            ("slide + text, hospital out too", results.joint),
-        )
-    ]
-    pairs = [
-        pair_figures("report to own slides", results.pairs),
-        pair_figures("slide to own report", results.reports),
-    ]
-    title = f"Text. {results.queries} reports asked, {results.unknown} without a known word"
+def _text(
+    by_model: Mapping[str, TextResults], rounds: int
+) -> tuple[RetrievalSection, list[PairFigures]]:
+    methods, pairs = [], []
+    for model, results in by_model.items():
+        methods += [
+            method_figures(f"{model}: {name}", about, result, rounds=rounds)
+            for name, about, result in (
+                ("text to slide", "patient left out", results.class_own),
+                ("text to slide, hospital out", "patient and hospital", results.class_hospital),
+                ("slide + text, hospital out", "patient and hospital", results.joint),
+            )
+        ]
+        pairs += [
+            pair_figures(f"{model}: report to own slides", results.pairs),
+            pair_figures(f"{model}: slide to own report", results.reports),
+        ]
+    first = next(iter(by_model.values()))
     section = RetrievalSection(
-        title,
+        f"Text. {first.queries} reports asked, {first.unknown} without a known word",
         "The queries are reports of patients whom the model has not seen.",
-        results.queries,
-        results.pairs.gallery_count,
+        first.queries,
+        first.pairs.gallery_count,
         methods,
     )
     _print_section(section, intervals=True)

@@ -1,6 +1,6 @@
 """Compares the default model with its rivals on the slides of plain files, in one run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -247,11 +247,6 @@ def text_results(
     NoTextSide
         The model was trained without reports.
     """
-    subjects = archive.subjects()
-    first: dict[str, int] = {}
-    for slide in queries:
-        if archive.reports.get(archive.patients[slide], "").strip():
-            first.setdefault(archive.patients[slide], int(slide))
     vectors: dict[str, Float32Array] = {}
     for patient in dict.fromkeys(archive.patients):
         report = archive.reports.get(patient, "")
@@ -260,45 +255,94 @@ def text_results(
                 vectors[patient] = model.embed_texts([report])[0]
         except ValueError:
             continue
+    return ask_by_texts(embedded.vectors(model), vectors, archive, queries)
+
+
+def reference_text_results(
+    path: Path, sentences: Mapping[str, Float32Array], archive: Archive, queries: Ints
+) -> TextResults:
+    """Ask the reference configuration with the reports of the queries' patients.
+
+    sentences: by patient, the frozen sentence embedding that its text side was trained on.
+    """
+    import torch
+
+    from retrieval.engine.reference_weights import load_reference
+    from retrieval.engine.training import embed_reference
+
+    model = load_reference(path).model
+    _, slides = embed_reference(model, archive, np.arange(len(archive)))
+    stacked = np.stack(list(sentences.values())).astype(np.float32)
+    with torch.inference_mode():
+        made = model.embed_text(torch.from_numpy(stacked)).numpy()
+    return ask_by_texts(slides, dict(zip(sentences, made, strict=True)), archive, queries)
+
+
+def ask_by_texts(
+    slides: Float32Array, vectors: Mapping[str, Float32Array], archive: Archive, queries: Ints
+) -> TextResults:
+    """Ask with texts that lie in the space of the slides.
+
+    Parameters
+    ----------
+    slides : float32 (S, D)
+        Unit vectors of all slides of the archive.
+    vectors : dict of str to float32 (D,)
+        Unit vector of the report of each patient who has a report that the model can read.
+    archive : Archive
+    queries : int (n,)
+        Slides whose patients' reports are asked with; those without a label only for pairs.
+
+    Raises
+    ------
+    ValueError
+        No query's patient has such a report.
+    """
+    subjects = archive.subjects()
+    first: dict[str, int] = {}
+    for slide in queries:
+        if archive.reports.get(archive.patients[slide], "").strip():
+            first.setdefault(archive.patients[slide], int(slide))
     asked = [patient for patient in first if patient in vectors]
-    slides = embedded.vectors(model)
+    if not asked:
+        raise ValueError("no report of these slides can be asked with")
     texts = np.stack([vectors[patient] for patient in asked])
     at = np.array([first[patient] for patient in asked])
     own = subjects.take(at)
-    gallery = np.arange(len(archive))
-
-    def scores(block: Ints) -> Float32Array:
-        return texts[block] @ slides.T
-
+    everything = np.arange(len(archive))
+    labelled = np.flatnonzero(subjects.labels >= 0)
     told = np.array([i for i in queries if archive.patients[i] in vectors])
+    known = told[subjects.labels[told] >= 0]
     all_texts = np.stack(list(vectors.values()))
     number = dict(zip(archive.patients, subjects.patients.tolist(), strict=True))
-    joint = normalised(slides[told] + np.stack([vectors[archive.patients[i]] for i in told]))
-    by_label = _label_results(scores, own, subjects)
+    joint = normalised(slides[known] + np.stack([vectors[archive.patients[i]] for i in known]))
+    with_label = np.flatnonzero(own.labels >= 0)
+    class_own, class_hospital = (
+        evaluate_retrieval(
+            lambda block: texts[with_label[block]] @ slides[labelled].T,
+            own.take(with_label),
+            subjects.take(labelled),
+            exclude_hospital=exclude,
+        )
+        for exclude in (False, True)
+    )
     return TextResults(
         queries=len(asked),
         unknown=len(first) - len(asked),
-        class_own=by_label[0],
-        class_hospital=by_label[1],
-        pairs=evaluate_pairs(scores, own.patients, subjects.patients[gallery]),
+        class_own=class_own,
+        class_hospital=class_hospital,
+        pairs=evaluate_pairs(
+            lambda block: texts[block] @ slides.T, own.patients, subjects.patients[everything]
+        ),
         reports=evaluate_pairs(
             lambda block: slides[told[block]] @ all_texts.T,
             subjects.patients[told],
             np.array([number[patient] for patient in vectors]),
         ),
         joint=evaluate_retrieval(
-            lambda block: joint[block] @ slides.T,
-            subjects.take(told),
-            subjects,
+            lambda block: joint[block] @ slides[labelled].T,
+            subjects.take(known),
+            subjects.take(labelled),
             exclude_hospital=True,
         ),
-    )
-
-
-def _label_results(
-    scores: Callable[[Ints], Float32Array], own: Subjects, everything: Subjects
-) -> tuple[RetrievalResult, RetrievalResult]:
-    return (
-        evaluate_retrieval(scores, own, everything, exclude_hospital=False),
-        evaluate_retrieval(scores, own, everything, exclude_hospital=True),
     )

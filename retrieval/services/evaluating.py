@@ -15,19 +15,28 @@ from cases.models import Cohort, SlideImage
 from cases.permissions import departments_with
 from cases.services.audit import Action, access_events_listed
 from cases.services.store import thumbnail_file
+from retrieval.engine.aggregators import UnknownWords
 from retrieval.engine.evaluation import RetrievalResult, effective_rank, evaluate_retrieval
 from retrieval.engine.evaluation_report import (
     EvaluationReport,
     GridCell,
     GridRow,
     MethodFigures,
+    PairFigures,
     RetrievalSection,
     class_figures,
     confusion_of,
     method_figures,
+    pair_figures,
 )
-from retrieval.engine.file_evaluation import example_queries, nearest_slides, slide_to_slide
+from retrieval.engine.file_evaluation import (
+    ask_by_texts,
+    example_queries,
+    nearest_slides,
+    slide_to_slide,
+)
 from retrieval.engine.hypergraph import hypergraph_search
+from retrieval.engine.mosaic import normalised
 from retrieval.engine.ranking import RRF_K, mosaic_similarity
 from retrieval.engine.report_html import report_html
 from retrieval.engine.rivals import (
@@ -44,6 +53,7 @@ from retrieval.engine.rivals import (
     whitened_mean,
 )
 from retrieval.models import EmbeddingModel
+from retrieval.services.aggregation import texts_as_slides
 from retrieval.services.evaluation_data import (
     BY_DIAGNOSIS,
     SiteArchive,
@@ -203,6 +213,11 @@ def _report(
         notes.append("No report is embedded: searches by words were not measured.")
     else:
         sections += [_texts(run, site.texts, title, exclude) for title, exclude in ways]
+    section, pairs = _among_slides(run, model, has_departments=len(departments) > 1)
+    if section is None:
+        notes.append("The model places no words among slides: slide to report was not measured.")
+    else:
+        sections.append(section)
     names = archive.label_names()
     ranks = [effective_rank(t[p]) for t, p in zip(site.tokens, site.present, strict=True)]
     return EvaluationReport(
@@ -221,6 +236,7 @@ def _report(
         sections=sections,
         classes=class_figures(first[run.ours.name], names, first["mean"]),
         confusion=confusion_of(first[run.ours.name], names),
+        pairs=pairs,
         grid=_grid(run, exclude_hospital=len(departments) > 1),
         agreements=agreements(user=user, slide_images=site.slide_images),
     )
@@ -288,6 +304,43 @@ def _texts(run: _Run, texts: np.ndarray, title: str, exclude: bool) -> Retrieval
         len(known),
         methods,
     )
+
+
+def _among_slides(
+    run: _Run, model: EmbeddingModel, *, has_departments: bool
+) -> tuple[RetrievalSection | None, list[PairFigures]]:
+    """Ask by reports that the model itself places among the slides, where it can."""
+    if not model.has_text_side:
+        return None, []
+    archive = run.site.archive
+    run.tell("reports among slides")
+    vectors: dict[str, np.ndarray] = {}
+    for person, report in archive.reports.items():
+        try:
+            vectors[person] = texts_as_slides(model, [report])[0]
+        except UnknownWords:
+            continue
+    if not vectors:
+        return None, []
+    found = ask_by_texts(normalised(run.site.vectors), vectors, archive, np.arange(len(archive)))
+    ways = [("text to slide", _PATIENT_OUT.lower(), found.class_own)]
+    if has_departments:
+        ways += [
+            ("text to slide, department out", _HOSPITAL_OUT.lower(), found.class_hospital),
+            ("slide + text, department out", _HOSPITAL_OUT.lower(), found.joint),
+        ]
+    section = RetrievalSection(
+        "Words among slides",
+        "The model places the words of a report among the slides. Reports of slides that it was "
+        "trained on find them more easily than new ones do.",
+        found.queries,
+        found.pairs.gallery_count,
+        [method_figures(name, about, result, rounds=run.rounds) for name, about, result in ways],
+    )
+    return section, [
+        pair_figures("report to own slides", found.pairs),
+        pair_figures("slide to own report", found.reports),
+    ]
 
 
 def _grid(run: _Run, *, exclude_hospital: bool) -> list[GridRow]:

@@ -41,6 +41,7 @@ def _slide(department, model, text_model, label, *, seed, code=None, status="fin
         case=image.slide.case,
         diagnosis_code=CODES[label] if code is None else code,
         diagnosis_line=f"line {label}",
+        diagnosis_text=f"Text {seed}",
         status=status,
     )
     embed_report(report, text_model, axis(label))
@@ -85,6 +86,7 @@ def test_two_departments_with_rivals_words_and_pictures(doctor, archive, tmp_pat
     thumbnail.write_bytes(b"jpeg")
     found = _run(doctor, tmp_path / "out")
     titles = [section["title"] for section in found["sections"]]
+    assert any("slide to report was not measured" in note for note in found["notes"])
     assert [title.split(".")[0] for title in titles] == ["Slide to slide"] * 2 + ["By words"] * 2
     assert "department left out" in titles[0] and "department" not in titles[1]
     methods = {m["name"]: m for m in found["sections"][0]["methods"]}
@@ -158,6 +160,25 @@ def test_slides_without_a_signed_diagnosis_or_features_are_counted(doctor, archi
         note == "Slides left out, kept features missing or damaged: 1." for note in found["notes"]
     )
     assert found["sections"][0]["queries"] == 10
+
+
+def test_a_model_with_a_text_side_is_asked_by_reports(doctor, archive, tmp_path, monkeypatch):
+    type(archive[0].embeddings.get().model).objects.update(has_text_side=True)
+    codes = {image.slide.case.current_report.full_text: i for i, image in enumerate(archive)}
+
+    def placed(model, texts):
+        stored = archive[codes[texts[0]]].embeddings.get().vector
+        return np.asarray(stored, np.float32)[None]
+
+    monkeypatch.setattr("retrieval.services.evaluating.texts_as_slides", placed)
+    found = _run(doctor, tmp_path / "out", no_rivals=True)
+    section = next(s for s in found["sections"] if s["title"] == "Words among slides")
+    assert section["methods"][0]["figures"]["top-1"] == 1
+    pairs = {pair["name"]: pair for pair in found["pairs"]}
+    assert set(pairs) == {"report to own slides", "slide to own report"}
+    # A report lies exactly where its slide lies.
+    assert pairs["report to own slides"]["figures"]["recall@1"] == 1
+    assert pairs["report to own slides"]["figures"]["chance recall@1"] == pytest.approx(1 / 12)
 
 
 def test_readers_agreement_is_of_answers_that_the_user_sees(

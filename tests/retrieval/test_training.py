@@ -197,8 +197,8 @@ def test_commands_train_and_measure(tmp_path, capsys):
         low, high = method["intervals"]["top-1"]
         assert low <= method["figures"]["top-1"] <= high
     assert [pair["name"] for pair in figures["pairs"]] == [
-        "report to own slides",
-        "slide to own report",
+        "default: report to own slides",
+        "default: slide to own report",
     ]
     assert sum(map(sum, figures["confusion"]["counts"])) == figures["sections"][0]["queries"]
     assert_page_is_sound(page_at.read_text())
