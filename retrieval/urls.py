@@ -10,6 +10,7 @@ urlpatterns = [
     path("searches/", search.searches, name="searches"),
     path("searches/<uuid:pk>/", search.search_results, name="search_results"),
     path("searches/<uuid:pk>/feedback/", search.search_feedback, name="search_feedback"),
+    path("searches/<uuid:pk>/refine/", search.search_refine, name="search_refine"),
     path("searches/<uuid:pk>/image.jpeg", search.search_image, name="search_image"),
     path("indexing/", indexing.indexing, name="indexing"),
     path("indexing/<uuid:pk>/retry/", indexing.retry, name="index_retry"),

@@ -6,6 +6,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status, viewsets
+from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin
 from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.request import Request
@@ -21,7 +22,7 @@ from retrieval.models import SearchQuery
 from retrieval.selectors import ResultHit, Results
 from retrieval.services.looks import search_shown_record
 from retrieval.services.query_mosaics import Region
-from retrieval.services.search import LIMIT_MAX, TEXT_MAX, WEIGHT_MAX, search_run
+from retrieval.services.search import LIMIT_MAX, TEXT_MAX, WEIGHT_MAX, search_refine, search_run
 
 
 class RegionSerializer(serializers.Serializer):
@@ -250,6 +251,16 @@ class SearchViewSet(ListModelMixin, viewsets.GenericViewSet):
     def retrieve(self, request: Request, pk: str) -> Response:
         """Return the answer to a question, one's own or shared, as far as the caller may see."""
         return Response(self._answer(request, pk))
+
+    @extend_schema(request=None, responses={201: ResultsSerializer})
+    @action(detail=True, methods=["post"])
+    def refine(self, request: Request, pk: str) -> Response:
+        """Ask anew, moved by the caller's own relevant / not relevant marks on the answers."""
+        query = selectors.search_visible_or_404(request.user, pk)
+        refined = search_refine(request.user, query)
+        answer = self._answer(request, refined.pk)
+        where = reverse("searches-detail", kwargs={"pk": refined.pk}, request=request)
+        return Response(answer, status=status.HTTP_201_CREATED, headers={"Location": where})
 
     def _answer(self, request: Request, pk: UUID | str) -> dict[str, Any]:
         query = selectors.search_visible_or_404(request.user, pk)

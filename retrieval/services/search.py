@@ -17,16 +17,10 @@ from django.db.models import Q, QuerySet
 from cases.models import SlideImage
 from cases.permissions import departments_with
 from cases.services.audit import Action, access_event_record
-from retrieval.engine.mosaic import tokens_from_bytes
-from retrieval.engine.ranking import (
-    best_pairs,
-    competition_ranks,
-    mosaic_similarity,
-    pad_mosaics,
-    reciprocal_rank_fusion,
-)
+from retrieval.engine.ranking import competition_ranks, reciprocal_rank_fusion
 from retrieval.filters import SearchFilters, other_people
 from retrieval.models import EmbeddingModel, SearchHit, SearchQuery, SlideEmbedding
+from retrieval.services.comparing import compare_mosaics, mosaic_share
 from retrieval.services.models import active_model
 from retrieval.services.query_encoding import EncoderUnavailable
 from retrieval.services.query_mosaics import (
@@ -38,6 +32,7 @@ from retrieval.services.query_mosaics import (
     image_part_of_region,
     image_part_of_slide,
 )
+from retrieval.services.refining import Refinement, refinement_of
 from retrieval.services.text_search import (
     TextPart,
     TextScore,
@@ -56,18 +51,7 @@ TEXT_CANDIDATES = 200
 LIMIT_MAX = 200
 TEXT_MAX = 1000
 WEIGHT_MAX = 10.0
-PAIRS = 4
 TEXT_SHARE_OF_CONDITION = 0.01
-# Share of the mosaic in the image similarity; the slide vector's cosine has the rest.
-MOSAIC_SHARE_OF_SLIDE = 0.7
-MOSAIC_SHARE_OF_PART = 0.9
-
-
-def mosaic_share(model: EmbeddingModel, *, whole_slide: bool) -> float:
-    """Return the weight of the mosaic in the image similarity; the vectors have the rest."""
-    if not whole_slide:
-        return MOSAIC_SHARE_OF_PART
-    return MOSAIC_SHARE_OF_SLIDE if model.token_share is None else model.token_share
 
 
 @dataclass
@@ -76,6 +60,7 @@ class _Evidence:
 
     case_id: UUID
     image_similarity: float | None = None
+    image_order: float | None = None  # the similarity, or what marks made of it
     pairs: list[dict[str, Any]] = field(default_factory=list)
     text: TextScore | None = None
     words_to_tissue: float | None = None
@@ -123,6 +108,7 @@ def search_run(
     text_weight: float = 1.0,
     include_same_patient: bool = False,
     limit: int = 50,
+    refinement: Refinement | None = None,
 ) -> SearchQuery:
     """Answer a question and return it, stored with its hits and audited.
 
@@ -143,11 +129,22 @@ def search_run(
         raise QueryRefused(
             "Nothing is asked: give words, an image, or a slide.", code="nothing_asked"
         )
+    if refinement and not part and (words is None or words.vector is None):
+        raise QueryRefused(
+            "Marks move tissue or meaning, and this question has neither: the encoder of meaning "
+            "was not available. Ask again later.",
+            code="nothing_to_move",
+        )
     scope = _Scope(user, filters, part, include_same_patient, words if text_weight else None)
     # "Like this slide, but …": the words say which slides, the tissue in what order.
     share = TEXT_SHARE_OF_CONDITION if part and words and words.is_condition else 1.0
     with transaction.atomic():
-        found = _evidence(scope, part, words)
+        if words and refinement:
+            words = refinement.moved_words(user, words)
+            words.notices.append(refinement.notice)
+        elif part and refinement:
+            part.notices.append(refinement.notice)
+        found = _evidence(scope, part, words, refinement)
         hits = _fused(found, image_weight=image_weight, text_weight=text_weight * share)
         return _stored(
             user,
@@ -158,6 +155,7 @@ def search_run(
             image_weight=image_weight,
             text_weight=text_weight,
             include_same_patient=include_same_patient,
+            refined_from=refinement.query if refinement else None,
             hits=hits[: max(1, min(limit, LIMIT_MAX))],
             started=started,
         )
@@ -212,15 +210,20 @@ def _image_part(
 
 
 def _evidence(
-    scope: _Scope, part: ImagePart | None, words: TextPart | None
+    scope: _Scope,
+    part: ImagePart | None,
+    words: TextPart | None,
+    refinement: Refinement | None = None,
 ) -> dict[UUID, _Evidence]:
     """Return what is known of every candidate of either part, each compared in both."""
     slide_ids: set[UUID] = set()
     case_ids: set[UUID] = set()
     if part:
+        seen = SlideEmbedding.objects.visible_to(scope.user)
+        aim = refinement.moved_part(seen, part) if refinement else part
         near = scope.embeddings().nearest(
             model=part.model,
-            vector=part.mosaic.slide_vector,
+            vector=aim.mosaic.slide_vector,
             limit=CANDIDATES if part.whole_slide else CANDIDATES_FOR_PART,
             key="slide_image_id",
         )
@@ -234,7 +237,7 @@ def _evidence(
         for pk, case_id in candidates.order_by("pk").values_list("pk", "slide__case_id")
     }
     if part and found:
-        _compare_mosaics(scope, part, found)
+        _compare(scope, part, found, refinement)
     if words and found:
         scores = text_score(scope.user, {evidence.case_id for evidence in found.values()}, words)
         for evidence in found.values():
@@ -244,45 +247,18 @@ def _evidence(
     return found
 
 
-def _compare_mosaics(scope: _Scope, part: ImagePart, found: dict[UUID, _Evidence]) -> None:
-    stored = scope.embeddings().mosaics(
-        model=part.model, vector=part.mosaic.slide_vector, slide_image_ids=list(found)
-    )
-    if not stored:
-        return
-    tokens, shares, present = pad_mosaics(
-        [mosaic.tokens for mosaic in stored],
-        [_shares(mosaic.places) for mosaic in stored],
-    )
-    # At the precision that is stored with the question: an explanation then finds the same sum.
-    asked = tokens_from_bytes(part.mosaic.token_bytes(), part.mosaic.tokens.shape[1])
-    by_mosaic, cosines = mosaic_similarity(
-        asked,
-        _shares(part.mosaic.places),
-        tokens,
-        shares,
-        present,
-        backward=0.5 if part.whole_slide else 0.0,
-    )
-    of_mosaic = mosaic_share(part.model, whole_slide=part.whole_slide)
-    for mosaic, similarity, matrix in zip(stored, by_mosaic.tolist(), cosines, strict=True):
-        evidence = found[mosaic.slide_image_id]
-        # Rounded: the last bits depend on how many candidates share the matrix product.
-        evidence.image_similarity = round(
-            of_mosaic * similarity + (1 - of_mosaic) * mosaic.similarity, 5
-        )
-        evidence.pairs = [
-            {
-                "query": part.mosaic.places[pair.query_token],
-                "candidate": mosaic.places[pair.candidate_token],
-                "similarity": round(pair.similarity, 4),
-            }
-            for pair in best_pairs(matrix, count=PAIRS)
-        ]
-
-
-def _shares(places: list[dict[str, float]]) -> np.ndarray:
-    return np.array([place["share"] for place in places], dtype=np.float32)
+def _compare(
+    scope: _Scope, part: ImagePart, found: dict[UUID, _Evidence], refinement: Refinement | None
+) -> None:
+    compared = compare_mosaics(scope.embeddings(), part, found)
+    for pk, comparison in compared.items():
+        found[pk].image_similarity = found[pk].image_order = comparison.similarity
+        found[pk].pairs = comparison.pairs
+    if refinement:
+        similarities = {pk: comparison.similarity for pk, comparison in compared.items()}
+        seen = SlideEmbedding.objects.visible_to(scope.user)
+        for pk, score in refinement.scores(seen, part.model, similarities).items():
+            found[pk].image_order = score
 
 
 def _fused(
@@ -290,13 +266,11 @@ def _fused(
 ) -> list[SearchHit]:
     """Return the hits, best first, with their ranks in each part."""
     by_image = competition_ranks(
-        {pk: e.image_similarity for pk, e in found.items() if e.image_similarity is not None}
+        {pk: e.image_order for pk, e in found.items() if e.image_order is not None}
     )
     by_text = _text_ranks(found)
     scores = reciprocal_rank_fusion([(by_image, image_weight), (by_text, text_weight)])
-    order = sorted(
-        scores, key=lambda pk: (-scores[pk], -(found[pk].image_similarity or -1), str(pk))
-    )
+    order = sorted(scores, key=lambda pk: (-scores[pk], -(found[pk].image_order or -1), str(pk)))
     return [
         SearchHit(
             rank=rank,
@@ -392,4 +366,22 @@ def _stored(
     return query
 
 
-__all__ = ["EncoderUnavailable", "Region", "search_run"]
+def search_refine(user: Any, query: SearchQuery) -> SearchQuery:
+    """Ask a question anew, moved by the reader's own marks on its answers; stored as a new one.
+
+    The caller has checked that the user may see the question, and its slide image.
+    """
+    return search_run(
+        user,
+        repeat=query if query.asks_by_image else None,
+        text=query.text,
+        is_literal=query.is_literal,
+        filters=SearchFilters.from_json(query.filters),
+        image_weight=query.image_weight,
+        text_weight=query.text_weight,
+        include_same_patient=query.include_same_patient,
+        refinement=refinement_of(user, query),
+    )
+
+
+__all__ = ["EncoderUnavailable", "Region", "mosaic_share", "search_refine", "search_run"]

@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -20,6 +21,7 @@ from retrieval.models import Feedback, SearchHit, SearchQuery
 from retrieval.services.feedback import feedback_give
 from retrieval.services.looks import search_history_record, search_shown_record
 from retrieval.services.query_images import query_image_crop
+from retrieval.services.search import search_refine as run_refined
 from retrieval.services.search import search_run
 from retrieval.views.crops import QUERY_PX, query_crop, slide_crop, whole_slide, with_pairs
 from retrieval.views.search_forms import FeedbackForm, ImageCropForm, SearchForm
@@ -178,6 +180,20 @@ def search_feedback(request: HttpRequest, pk: UUID) -> HttpResponse:
         "verdicts": Feedback.Verdict,
     }
     return render(request, "search/_feedback.html", context)
+
+
+@login_required
+@require_POST
+def search_refine(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Ask anew, moved by the reader's own marks on the answers."""
+    query = selectors.search_visible_or_404(request.user, pk)
+    _require_search(request)
+    try:
+        refined = run_refined(request.user, query)
+    except DomainError as error:
+        messages.warning(request, error.message)
+        return redirect("search_results", pk=query.pk)
+    return redirect("search_results", pk=refined.pk)
 
 
 @login_required

@@ -173,6 +173,7 @@ PAGES = [
         body=lambda world, place: {"hit": world.id("hit", place), "verdict": "relevant"},
         form=True,
     ),
+    Row("search_refine", "POST", of="search", roles="PRD", ok=302),
     Row("indexing", lists="slide_image"),
     Row("index_retry", "POST", of="index", roles="PTD", ok=302, partner="denied"),
 ]
@@ -352,6 +353,8 @@ API = [
         in_body=True,
     ),
     Row("searches-detail", of="search"),
+    # Nobody has marked anything: what is refused is the question, not the asker.
+    Row("searches-refine", "POST", of="search", roles="PRD", ok=400),
     Row(
         "searches-explanation",
         of="search",
