@@ -16,11 +16,11 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from cases.models import Case, Cohort, Department, Patient, Report, SlideImage
-from retrieval.engine.ranking import Ballot, Vote, VoteLine, diagnosis_key, vote
+from retrieval.engine.ranking import VoteLine
 from retrieval.filters import SIGNED, SearchFilters
 from retrieval.models import EmbeddingModel, Feedback, SearchHit, SearchQuery
+from retrieval.selectors_vote import WeighedVote, person, weighed_vote
 
-VOTING_PATIENTS = 5
 EXCERPT_CHARACTERS = 4000
 # Private-use characters: no report has them, and escaping leaves them alone.
 _MARK_START, _MARK_STOP = "\ue000", "\ue001"
@@ -87,13 +87,26 @@ class Results:
 
     query: SearchQuery
     hits: list[ResultHit]
-    vote: Vote
+    vote: WeighedVote
     is_own: bool
 
-    def vote_evidence(self) -> list[tuple[VoteLine, list[ResultHit]]]:
+    def vote_evidence(self) -> list["VoteEvidence"]:
         """Return each line of the vote with the hits that stand behind it."""
         by_rank = {hit.rank: hit for hit in self.hits}
-        return [(line, [by_rank[rank] for rank in line.ranks]) for line in self.vote.lines]
+        return [
+            VoteEvidence(line, self.vote.base_rate(line), [by_rank[rank] for rank in line.ranks])
+            for line in self.vote.lines
+        ]
+
+    @property
+    def agreement_percent(self) -> float:
+        """Return the share of the voters with the leading diagnosis, in percent."""
+        return 100 * self.vote.weight.agreement
+
+    @property
+    def expected_percent(self) -> float:
+        """Return how often neighbours as near as the voters agreed, in percent."""
+        return 100 * (self.vote.weight.expected or 0.0)
 
     def shown_patients(self) -> set[tuple[UUID, int]]:
         """Return (patient, department) of everybody on the page, for the audit."""
@@ -102,6 +115,40 @@ class Results:
             patient = self.query.slide_image.slide.case.patient
             shown.add((patient.pk, patient.department_id))
         return shown
+
+
+@dataclass(frozen=True)
+class VoteEvidence:
+    """A line of the vote, how common its diagnosis is anyway, and the hits that voted."""
+
+    line: VoteLine
+    base_rate: float
+    hits: list[ResultHit]
+
+    @property
+    def label(self) -> str:
+        """Return the diagnosis as it is shown."""
+        return self.line.label
+
+    @property
+    def patients(self) -> int:
+        """Return how many patients had it."""
+        return self.line.patients
+
+    @property
+    def share(self) -> float:
+        """Return their share of the voters."""
+        return self.line.share
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Return the ranks of the hits."""
+        return self.line.ranks
+
+    @property
+    def base_percent(self) -> float:
+        """Return the base rate in percent."""
+        return 100 * self.base_rate
 
 
 def search_facets(user: Any) -> Facets:
@@ -187,7 +234,7 @@ def search_results(query: SearchQuery, user: Any) -> Results:
     )
     for hit in hits:
         hit.query = query
-    own = _person(query.slide_image.slide.case.patient) if query.slide_image else None
+    own = person(query.slide_image.slide.case.patient) if query.slide_image else None
     image_ranks = _dense(hit.image_rank for hit in hits)
     text_ranks = _dense(hit.text_rank for hit in hits)
     current = {hit.pk: hit.slide_image.slide.case.current_report for hit in hits}
@@ -202,46 +249,19 @@ def search_results(query: SearchQuery, user: Any) -> Results:
             image_rank=image_ranks.get(hit.image_rank),
             text_rank=text_ranks.get(hit.text_rank),
             report=current[hit.pk],
-            same_patient=own is not None and own == _person(hit.slide_image.slide.case.patient),
+            same_patient=own is not None and own == person(hit.slide_image.slide.case.patient),
             excerpt=excerpts.get(current[hit.pk].pk, mark_safe("")) if current[hit.pk] else "",
             verdict=verdicts.get(hit.pk, ""),
         )
         for rank, hit in enumerate(hits, start=1)
     ]
-    return Results(query, shown, _vote(shown), is_own=query.user_id == user.pk)
-
-
-def _vote(hits: list[ResultHit]) -> Vote:
-    return vote(
-        (
-            Ballot(
-                rank=hit.rank,
-                patient=_person(hit.patient),
-                diagnosis=_diagnosis_key(hit.diagnosis),
-                label=hit.diagnosis.diagnosis_line or hit.diagnosis.diagnosis_code
-                if hit.diagnosis
-                else "",
-            )
-            for hit in hits
-            if not hit.same_patient  # the asked-about patient is no witness
-        ),
-        patients=VOTING_PATIENTS,
-    )
-
-
-def _diagnosis_key(report: Report | None) -> str:
-    if report is None:
-        return ""
-    return diagnosis_key(report.diagnosis_system, report.diagnosis_code, report.diagnosis_line)
+    vote = weighed_vote(user, query, shown)
+    return Results(query, shown, vote, is_own=query.user_id == user.pk)
 
 
 def _meter(similarity: float | None) -> str:
     # A text, so that no language writes it with a decimal comma.
     return f"{min(1.0, max(0.0, similarity or 0.0)):.3f}"
-
-
-def _person(patient: Patient) -> tuple[str, str]:
-    return (patient.mrn_issuer, patient.mrn)
 
 
 def _dense(ranks: Iterable[int | None]) -> dict[int | None, int]:

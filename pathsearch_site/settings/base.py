@@ -320,6 +320,7 @@ SCHEDULES = {
     "cases.tasks.audit_months_task": 1440,
     "retrieval.tasks.index_sweep_task": 1,
     "retrieval.tasks.report_sweep_task": 10,
+    "retrieval.tasks.vote_calibration_task": 24 * 60,
 }
 
 # --- retrieval --------------------------------------------------------------------------------

@@ -193,14 +193,28 @@ class VoteLineSerializer(serializers.Serializer):
     patients = serializers.IntegerField()
     share = serializers.FloatField()
     ranks = serializers.ListField(child=serializers.IntegerField())
+    base_rate = serializers.FloatField(help_text="Share of all visible patients who have it")
 
 
 class VoteSerializer(serializers.Serializer):
     """The vote of the nearest patients: an aid and no diagnosis."""
 
-    patients = serializers.IntegerField()
-    without_diagnosis = serializers.IntegerField()
-    lines = VoteLineSerializer(many=True)
+    patients = serializers.IntegerField(source="vote.patients")
+    without_diagnosis = serializers.IntegerField(source="vote.without_diagnosis")
+    agreement = serializers.FloatField(
+        source="vote.weight.agreement", help_text="Share of the voters with the leading diagnosis"
+    )
+    expected_agreement = serializers.FloatField(
+        source="vote.weight.expected",
+        allow_null=True,
+        help_text="How often neighbours as near as these had the same diagnosis; null: unknown",
+    )
+    abstains = serializers.BooleanField(source="vote.weight.abstains")
+    reason = serializers.CharField(
+        source="vote.weight.reason", help_text="thin, far, divided, or empty"
+    )
+    base_rate_patients = serializers.IntegerField(source="vote.base_rates.patients")
+    lines = VoteLineSerializer(many=True, source="vote_evidence")
 
 
 class ResultsSerializer(serializers.Serializer):
@@ -210,7 +224,7 @@ class ResultsSerializer(serializers.Serializer):
     models = serializers.SerializerMethodField()
     disclaimer = serializers.SerializerMethodField()
     hits = HitSerializer(many=True)
-    vote = VoteSerializer()
+    vote = VoteSerializer(source="*")
 
     def get_models(self, results: Results) -> list[str]:
         """Return the names of the models that the answer rests on."""
