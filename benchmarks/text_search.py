@@ -164,7 +164,7 @@ def read(folder: Path, most: int) -> tuple[list[tuple[str, str]], int]:
             types.setdefault(row["patient_id"], set()).add(row["cancer_type"])
     with gzip.open(folder / "reports.csv.gz", "rt", newline="") as file:
         rows = [
-            (next(iter(types[row["patient_id"]])), row["text"])
+            (next(iter(types[row["patient_id"]])), row["text"].replace("\x00", " "))
             for row in csv.DictReader(file)
             if len(types.get(row["patient_id"], ())) == 1
         ]
