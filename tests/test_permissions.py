@@ -14,6 +14,7 @@ from django.test import Client
 from django.urls import get_resolver, reverse
 
 from tests.permissions.admin_table import ADMIN, LETTERS, SITE_ROUTES
+from tests.permissions.pixels import put_studies
 from tests.permissions.row import Row
 from tests.permissions.table import TABLE
 from tests.permissions.world import BESIDE, PLACES, Actor, World, make_world
@@ -31,6 +32,7 @@ def world(django_db_setup, django_db_blocker) -> Iterator[World]:
     with django_db_blocker.unblock(), transaction.atomic():
         assert connection.settings_dict["NAME"].startswith("test_")
         world = make_world()
+        put_studies(world)
         # Once, and here: what a test adds is rolled back with it.
         for actor in world.actors:
             for row in TABLE:

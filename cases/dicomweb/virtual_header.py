@@ -79,6 +79,17 @@ def virtual_header(image: SlideImage, number: int, level: VendorLevel) -> Datase
     return d
 
 
+def described(image: SlideImage) -> Dataset:
+    """Return what the records alone say of a slide: patient, study, series, specimen."""
+    d = Dataset()
+    d.SpecificCharacterSet = "ISO_IR 192"
+    d.SOPClassUID = VLWholeSlideMicroscopyImageStorage
+    _patient_and_study(d, image)
+    _series(d, image)
+    _specimen(d, image)
+    return d
+
+
 def _patient_and_study(d: Dataset, image: SlideImage) -> None:
     case, patient = image.slide.case, image.slide.case.patient
     d.PatientName = f"{patient.family_name}^{patient.given_name}".strip("^")[:64]

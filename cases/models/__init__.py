@@ -6,7 +6,7 @@ from cases.models.cohorts import Cohort, CohortEntry
 from cases.models.derived import DerivedInstance
 from cases.models.dicom import DicomPeer, StorageCommitment
 from cases.models.exports import Export, ExportItem, ExportProject
-from cases.models.images import SlideImage, SlideInstance, SlideInstanceIndex
+from cases.models.images import SlideImage, SlideInstance, SlideInstanceHeader, SlideInstanceIndex
 from cases.models.organisation import ApiToken, Department, Membership
 from cases.models.uploads import SlideUpload, UploadFile, UploadItem
 from cases.models.work import LeasedWork
@@ -33,6 +33,7 @@ __all__ = [
     "Slide",
     "SlideImage",
     "SlideInstance",
+    "SlideInstanceHeader",
     "SlideInstanceIndex",
     "SlideUpload",
     "Specimen",

@@ -1,7 +1,7 @@
 """Scans of glass slides, and the DICOM instances they are made of."""
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Func, Q
 
 from cases.models.base import Record
 from cases.models.clinical import Slide
@@ -80,6 +80,13 @@ class SlideImage(Record):
         return self.slide.case
 
 
+class StudyDate(Func):
+    """The Study Date (0008,0020) of a header in the DICOM JSON model, as text."""
+
+    template = "(%(expressions)s #>> '{00080020,Value,0}')"
+    output_field = models.TextField()
+
+
 class SlideInstance(Record):
     """One DICOM SOP instance of a series (PS3.3 A.32.8)."""
 
@@ -127,6 +134,24 @@ class SlideInstanceIndex(models.Model):
     )
     metadata = models.BinaryField(help_text="cases.wsi.metadata: DICOM JSON in compressed parts")
     frame_table = models.BinaryField(help_text="cases.wsi.frames: where the frames lie")
+
+    def __str__(self) -> str:
+        return str(self.instance_id)
+
+
+class SlideInstanceHeader(models.Model):
+    """What DICOMweb searches of an instance; apart from it, because it is long.
+
+    Reached through its instance alone, so that `visible_to` has been asked before.
+    """
+
+    instance = models.OneToOneField(
+        SlideInstance, on_delete=models.CASCADE, primary_key=True, related_name="header"
+    )
+    attributes = models.JSONField(help_text="cases.wsi.attributes: small values as DICOM JSON")
+
+    class Meta:
+        indexes = [models.Index(StudyDate("attributes"), name="header_study_date")]
 
     def __str__(self) -> str:
         return str(self.instance_id)

@@ -12,10 +12,11 @@ from pathlib import Path
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
-from cases.models import SlideInstance, SlideInstanceIndex
+from cases.models import SlideInstance, SlideInstanceHeader, SlideInstanceIndex
 from cases.services.slide_readers import SlideUnreadable
+from cases.wsi.attributes import searchable
 from cases.wsi.errors import WsiError
 from cases.wsi.frames import FrameTable, read_frame_table
 from cases.wsi.metadata import instance_path, metadata_parts
@@ -31,7 +32,8 @@ def instance_file(instance: SlideInstance) -> Path:
 
 def without_index() -> QuerySet[SlideInstance]:
     """Return the instances that have none yet."""
-    return SlideInstance.objects.filter(index__isnull=True).select_related("slide_image")
+    lacking = Q(index__isnull=True) | Q(header__isnull=True)
+    return SlideInstance.objects.filter(lacking).select_related("slide_image")
 
 
 def index_ensure(instances: Sequence[SlideInstance]) -> dict[UUID, SlideInstanceIndex]:
@@ -54,10 +56,14 @@ def _made(instance: SlideInstance) -> SlideInstanceIndex:
     try:
         dataset, table = read_frame_table(instance_file(instance))
         metadata = metadata_parts(dataset, instance_path(dataset))
+        attributes = searchable(dataset)
     except WsiError as error:
         raise SlideUnreadable(error.message, code=error.code) from error
     except Exception as error:  # gone, or damaged since: pydicom raises what that leads to
         raise SlideUnreadable from error
+    SlideInstanceHeader.objects.bulk_create(
+        [SlideInstanceHeader(instance=instance, attributes=attributes)], ignore_conflicts=True
+    )
     return SlideInstanceIndex(instance=instance, metadata=metadata, frame_table=table.pack())
 
 
@@ -132,7 +138,7 @@ def index_all(instances: Iterable[SlideInstance]) -> tuple[int, list[tuple[UUID,
     made, failed = 0, []
     for instance in instances:
         try:
-            index_ensure([instance])
+            SlideInstanceIndex.objects.bulk_create([_made(instance)], ignore_conflicts=True)
             made += 1
         except SlideUnreadable as error:
             failed.append((instance.pk, error.code))

@@ -270,6 +270,7 @@ def relocated(found: FoundSlide, names: dict[str, str]) -> FoundSlide:
         main_file=names.get(found.main_file, ""),
         # What was read for the index goes into rows of its own, not into the facts.
         instances=tuple(
-            replace(i, file=names[i.file], metadata="", frame_table="") for i in found.instances
+            replace(i, file=names[i.file], metadata="", frame_table="", attributes={})
+            for i in found.instances
         ),
     )

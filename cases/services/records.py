@@ -15,6 +15,7 @@ from cases.models import (
     Slide,
     SlideImage,
     SlideInstance,
+    SlideInstanceHeader,
     SlideInstanceIndex,
     Specimen,
 )
@@ -211,6 +212,11 @@ def _instances_create(image: SlideImage, found: FoundSlide, known: set[str]) -> 
             transfer_syntax_uid=instance.transfer_syntax_uid,
         )
         for instance in new
+    )
+    SlideInstanceHeader.objects.bulk_create(
+        SlideInstanceHeader(instance=row, attributes=instance.attributes)
+        for row, instance in zip(rows, new, strict=True)
+        if instance.attributes
     )
     SlideInstanceIndex.objects.bulk_create(
         SlideInstanceIndex(

@@ -7,7 +7,7 @@ values only. Nothing here imports a decoder.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 
@@ -40,6 +40,8 @@ class FoundInstance(_Plain):
     metadata, frame_table
         Base64 of `cases.wsi.metadata.metadata_parts` and of the packed
         `cases.wsi.frames.FrameTable`; empty when too large to travel: made on demand then.
+    attributes
+        What `cases.wsi.attributes.searchable` keeps of the header.
     """
 
     sop_instance_uid: str
@@ -53,6 +55,7 @@ class FoundInstance(_Plain):
     transfer_syntax_uid: str
     metadata: str = ""
     frame_table: str = ""
+    attributes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

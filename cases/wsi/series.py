@@ -9,6 +9,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from cases.wsi.attributes import searchable
 from cases.wsi.delivery import FoundInstance, FoundSlide
 from cases.wsi.dicom import Header
 from cases.wsi.errors import (
@@ -148,13 +149,15 @@ def describe(
     )
 
 
-def _index(header: Header) -> dict[str, str]:
-    """Return metadata and frame table as text, so that nobody need parse the file again."""
+def _index(header: Header) -> dict[str, Any]:
+    """Return what is searched, metadata and frame table: nobody need parse the file again."""
     dataset, table = read_frame_table(header.file)
     metadata = metadata_parts(dataset, instance_path(dataset))
+    attributes = searchable(dataset)
     if len(metadata) > MAX_METADATA_BYTES:
-        return {}
+        return {"attributes": attributes}
     return {
+        "attributes": attributes,
         "metadata": base64.b64encode(metadata).decode(),
         "frame_table": base64.b64encode(table.pack()).decode(),
     }

@@ -249,6 +249,11 @@ INSPECT_TIMEOUT_SECONDS = env.integer(
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024**2
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024**2
 
+# --- DICOMweb ---------------------------------------------------------------------------------
+QIDO_MAX_RESULTS = env.integer(
+    "PATHSEARCH_QIDO_MAX_RESULTS", 1000, "Most results of one DICOMweb search; a warning says so"
+)
+
 # --- viewer -----------------------------------------------------------------------------------
 OPEN_SLIDES_MAX = env.integer(
     "PATHSEARCH_OPEN_SLIDES", 32, "Slides that one web process keeps open for the viewer"

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.cases.dicomweb.storing import TYPE, body_of
-from tests.permissions.row import Row
+from tests.permissions.pixels import dicom_uids
+from tests.permissions.row import Of, Row
 from tests.synthetic_slide import make_uid, write_dicom_slide
 
 _STUDY = make_uid("a study of the table")
@@ -38,7 +39,28 @@ _TO_DEPARTMENT: dict[str, Any] = {
     "content_type": TYPE,
 }
 
+
+def _of_slide(*names: str) -> Of:
+    def url(world: Any, place: str) -> dict[str, Any]:
+        uids = dicom_uids(world.id("slide_image", place))
+        return {name: uids[name] for name in names}
+
+    return url
+
+
 DICOMWEB = [
+    Row("dicomweb-studies", lists="study_uid"),
+    Row("dicomweb-studies", query="PatientName=F*&includefield=all", variant="by name"),
+    Row("dicomweb-series", lists="study_uid"),
+    Row("dicomweb-instances", lists="study_uid"),
+    Row("dicomweb-instances", query="includefield=all", lists="study_uid", variant="all fields"),
+    Row("dicomweb-series-of-study", of="slide_image", url=_of_slide("study_uid")),
+    Row("dicomweb-instances-of-study", of="slide_image", url=_of_slide("study_uid")),
+    Row(
+        "dicomweb-instances-of-series",
+        of="slide_image",
+        url=_of_slide("study_uid", "series_uid"),
+    ),
     Row("dicomweb-studies", "POST", **_TO_DEPARTMENT),
     Row("dicomweb-study", "POST", url=_study, **_TO_DEPARTMENT),
 ]

@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -51,3 +52,9 @@ def dicom_uids(pk: UUID) -> dict[str, str]:
         "series_uid": uid_of(pk),
         "sop_uid": instance_uid(pk, 1),
     }
+
+
+def put_studies(world: Any) -> None:
+    """Add the study UID of each slide image to the world."""
+    images = world.ids["slide_image"].items()
+    world.ids["study_uid"] = {place: dicom_uids(pk)["study_uid"] for place, pk in images}
