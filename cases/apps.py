@@ -9,3 +9,8 @@ class CasesConfig(AppConfig):
 
     def ready(self) -> None:
         from cases import receivers  # noqa: F401  (connects the signals)
+        from cases.dicomweb.virtual import virtual_objects
+        from cases.services.export_sources import use_virtual
+
+        # DICOMweb is built on the services; what exports need of it is handed down here.
+        use_virtual(virtual_objects)

@@ -37,6 +37,7 @@ from cases.services.exports import (
     export_folder,
 )
 from cases.services.queue import enqueue
+from cases.services.slide_readers import SlideUnreadable
 from cases.wsi.deidentify import (
     Identifiers,
     LeakError,
@@ -193,7 +194,7 @@ class _Run:
         except LeakError:
             log.error("export %s: slide image %s", self.export.pk, item.slide_image_id)
             raise
-        except WsiError as error:
+        except (WsiError, SlideUnreadable) as error:
             self._leave_out(item, error.code, error.message)
             return
         except OSError as error:

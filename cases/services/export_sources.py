@@ -1,16 +1,25 @@
 """What an export reads of a slide: its images of tissue, whose it is, and what points at them."""
 
+import re
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pydicom
+from pydicom.dataset import Dataset
 
 from cases.models import SlideImage, SlideInstance
+from cases.services.slide_readers import slide_reader
 from cases.services.store import image_path
 from cases.wsi.deidentify import Identifiers, Source, Subject, is_exported, read_source
+from cases.wsi.deidentify.vocabulary import concept_by_meaning
 from cases.wsi.errors import NoVolumeError, UnreadableError
+from cases.wsi.openslide_reader import OpenSlideReader
 from cases.wsi.reader import is_dicom
+
+_NO_NUMBER = re.compile(r"[^\d.,eE+-].{3,}", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,10 @@ def slide_sources(slide_image: SlideImage) -> SlideSources:
     """
     identifiers = Identifiers()
     _add_records(identifiers, slide_image)
-    instances = _dicom(slide_image, identifiers)
+    if slide_image.source_format == SlideImage.Format.DICOM:
+        instances = _dicom(slide_image, identifiers)
+    else:
+        instances = _vendor(slide_image, identifiers)
     if not instances:
         raise NoVolumeError
     return SlideSources(instances, identifiers)
@@ -67,6 +79,69 @@ def _dicom(slide_image: SlideImage, identifiers: Identifiers) -> list[Source]:
         identifiers.add_header(header.file_meta)
         if is_exported(header):
             instances.append(read_source(file))
+    return instances
+
+
+class VirtualInstance(Protocol):
+    """An image of a vendor's file in DICOM's terms."""
+
+    flavor: str
+    transfer_syntax_uid: str
+
+    @property
+    def frame_count(self) -> int:
+        """Return the number of frames."""
+
+    def header(self) -> Dataset:
+        """Return the header without pixel data."""
+
+    def frame(self, number: int) -> bytes:
+        """Return a frame (from 1)."""
+
+
+_virtual: list[Callable[[SlideImage], Sequence[VirtualInstance]]] = []
+
+
+def use_virtual(make: Callable[[SlideImage], Sequence[VirtualInstance]]) -> None:
+    """Say what shows a vendor's slide as DICOM: DICOMweb does, and knows these services."""
+    _virtual[:] = [make]
+
+
+class _VirtualSource:
+    """A virtual instance as a source of an export."""
+
+    def __init__(self, slide_image: SlideImage, instance: VirtualInstance) -> None:
+        self._instance = instance
+        self.header = instance.header()
+        self.transfer_syntax_uid = instance.transfer_syntax_uid
+        self.frame_count = instance.frame_count
+        self.native_frame_bytes = self.header.Rows * self.header.Columns * 3
+        self.size_bytes = slide_image.size_bytes
+        specimen = slide_image.slide.specimen
+        organ = concept_by_meaning(specimen.organ) if specimen is not None else None
+        if organ is not None:
+            item = Dataset()
+            item.CodeValue, item.CodingSchemeDesignator = organ.value, organ.scheme
+            item.CodeMeaning = organ.meaning
+            described = self.header.SpecimenDescriptionSequence[0]
+            described.PrimaryAnatomicStructureSequence = [item]
+
+    def frames(self) -> Iterator[bytes]:
+        for number in range(1, self.frame_count + 1):
+            yield self._instance.frame(number)
+
+
+def _vendor(slide_image: SlideImage, identifiers: Identifiers) -> list[Source]:
+    with slide_reader(slide_image) as reader:
+        # What the scanner wrote beside the picture: names, dates, barcodes, serial numbers.
+        properties = reader.properties if isinstance(reader, OpenSlideReader) else {}
+        identifiers.add(*(value for value in properties.values() if _NO_NUMBER.search(value)))
+    instances: list[Source] = []
+    for one in _virtual[0](slide_image):
+        header = one.header()
+        identifiers.add_header(header)
+        if is_exported(header):
+            instances.append(_VirtualSource(slide_image, one))
     return instances
 
 
