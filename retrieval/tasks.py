@@ -1,15 +1,22 @@
 """Background tasks of retrieval. Each takes ids and calls one service."""
 
-from retrieval.services import indexing, report_words, reports, vote_calibration
+from django.conf import settings
+
+from retrieval.services import dicom_results, indexing, report_words, reports, vote_calibration
 
 
 def index_slide_task(pk: str) -> str | None:
     """Index one slide image (cluster "indexing")."""
-    return indexing.index_run(pk)
+    state = indexing.index_run(pk)
+    if state == indexing.State.INDEXED and settings.WRITE_DICOM_RESULTS:
+        dicom_results.results_write_for(pk)
+    return state
 
 
 def index_sweep_task() -> dict[str, int]:
     """Heal indexing: expired leases, lost messages, slide images without a row."""
+    if settings.WRITE_DICOM_RESULTS:
+        dicom_results.results_sweep()
     return indexing.index_sweep()
 
 

@@ -23,6 +23,11 @@ from pathsearch_site.settings.dicom import (  # noqa: F401
     DICOM_TLS_CERTIFICATE,
     DICOM_TLS_KEY,
 )
+from pathsearch_site.settings.exports import (  # noqa: F401
+    EXPORT_DAYS,
+    EXPORT_SECRET,
+    WRITE_DICOM_RESULTS,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
@@ -67,6 +72,7 @@ def _secret_key() -> str:
 
 
 SECRET_KEY = _secret_key()
+EXPORT_SECRET = EXPORT_SECRET or SECRET_KEY
 
 INSTALLED_APPS = [
     "pathsearch_site.admin_apps.PortalAdminConfig",
@@ -257,20 +263,6 @@ QIDO_MAX_RESULTS = env.integer(
 # --- viewer -----------------------------------------------------------------------------------
 OPEN_SLIDES_MAX = env.integer(
     "PATHSEARCH_OPEN_SLIDES", 32, "Slides that one web process keeps open for the viewer"
-)
-
-# --- de-identified exports -----------------------------------------------------------------------
-EXPORT_SECRET = (
-    env.string(
-        "PATHSEARCH_EXPORT_SECRET",
-        "",
-        "Secret from which the keys of export projects follow; empty: the secret key. "
-        "Another one unlinks new exports from old ones",
-    )
-    or SECRET_KEY
-)
-EXPORT_DAYS = env.integer(
-    "PATHSEARCH_EXPORT_DAYS", 7, "Days that a finished de-identified export can be fetched"
 )
 
 # --- background work --------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from retrieval.engine.explain import (
 from retrieval.engine.mosaic import Mosaic, tokens_from_bytes
 from retrieval.models import EmbeddingModel, SearchHit, SearchQuery, SlideEmbedding, SlideIndex
 from retrieval.services.aggregation import AggregatorUnavailable, model_aggregator
-from retrieval.services.features import features_read
+from retrieval.services.features import StoredFeatures, features_read
 from retrieval.services.models import Modality, active_model
 from retrieval.services.search import mosaic_share
 
@@ -119,11 +119,7 @@ def slide_attention(*, user: Any, slide_image: SlideImage) -> SlideAttention:
     if embedding is None or index is None or not index.features_path:
         raise NothingToExplain("This slide is not indexed by the active model yet.")
     kept = features_read(index.features_path)
-    tokens = tokens_from_bytes(bytes(embedding.mosaic), model.token_width)
-    try:
-        attention = model_aggregator(model).attention(kept.features, kept.coords_l0, tokens)
-    except EngineError as error:
-        raise AggregatorUnavailable(error.message) from error
+    attention = patch_attention(embedding, kept)
     access_event_record(
         user=user,
         action=Action.VIEW,
@@ -137,4 +133,21 @@ def slide_attention(*, user: Any, slide_image: SlideImage) -> SlideAttention:
     )
 
 
-__all__ = ["HitExplanation", "NothingToExplain", "SlideAttention", "hit_explain", "slide_attention"]
+def patch_attention(embedding: SlideEmbedding, kept: StoredFeatures) -> PatchAttention:
+    """Return the patches behind each token of an embedding. Raises AggregatorUnavailable."""
+    model = embedding.model
+    tokens = tokens_from_bytes(bytes(embedding.mosaic), model.token_width)
+    try:
+        return model_aggregator(model).attention(kept.features, kept.coords_l0, tokens)
+    except EngineError as error:
+        raise AggregatorUnavailable(error.message) from error
+
+
+__all__ = [
+    "HitExplanation",
+    "NothingToExplain",
+    "SlideAttention",
+    "hit_explain",
+    "patch_attention",
+    "slide_attention",
+]
