@@ -9,13 +9,17 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pathsearch_site.settings.produc
 django.setup(set_prefix=False)
 
 # The handlers import the apps, which must be set up.
+from cases.dicomweb.frame_door import FrameDoor  # noqa: E402
 from pathsearch_site.body_limit import BodyLimit  # noqa: E402
 from pathsearch_site.streamed_body import StreamingHandler, is_streamed  # noqa: E402
 
 _MULTIPART_OVERHEAD = 2**20
 
-application = BodyLimit(
-    StreamingHandler(settings.UPLOAD_MAX_BYTES),
-    settings.UPLOAD_CHUNK_MAX_BYTES + _MULTIPART_OVERHEAD,
-    exempt=is_streamed,
+application = FrameDoor(
+    BodyLimit(
+        StreamingHandler(settings.UPLOAD_MAX_BYTES),
+        settings.UPLOAD_CHUNK_MAX_BYTES + _MULTIPART_OVERHEAD,
+        exempt=is_streamed,
+    ),
+    connections=settings.FRAME_DB_CONNECTIONS,
 )

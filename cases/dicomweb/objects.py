@@ -75,6 +75,9 @@ class _Stored(DicomObject):
     def frame(self, number: int) -> bytes:
         return instances.open_instance(self.row).read(number)
 
+    def frame_size(self, number: int) -> int | None:
+        return instances.open_instance(self.row).table.size(number)
+
     @property
     def size_bytes(self) -> int | None:
         return self.row.size_bytes

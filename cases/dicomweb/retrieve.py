@@ -26,21 +26,29 @@ from cases.dicomweb.served import DicomObject
 from cases.dicomweb.wire.frame_types import (
     DICOM,
     OCTETS,
+    FrameAnswer,
     choose_frames,
     choose_instances,
     frame_numbers,
 )
 from cases.services.audit import Action, access_event_record
+from cases.services.instances import Kept
 from cases.services.slide_readers import SlideUnreadable
 from cases.wsi.errors import WsiError
 from cases.wsi.frame_pixels import native_bytes
 from cases.wsi.metadata import PIXEL_DATA, bulk_value, list_gzip, list_text
 
+# Bodies that were sent lately, by what is in them; no reader's rights are part of it.
+kept_metadata = Kept(256)
+KEPT_BODY_BYTES = 2**20
+METADATA_OFFERS = (DICOM_JSON, JSON)
 _OCTETS_OFFERS = (f'multipart/related; type="{OCTETS}"', OCTETS)
 
 
 class RetrieveView(DicomWebView):
     """Base: finds what is asked for and records the look."""
+
+    shows_pixels = True
 
     def found(
         self, request: Request, study_uid: str, series_uid: str = "", sop_uid: str = ""
@@ -56,7 +64,7 @@ class RetrieveView(DicomWebView):
         for slide_image in seen.values():
             slide_sent_record(user=request.user, slide_image=slide_image)
         for one in found:
-            if one.is_private:
+            if one.is_private and self.shows_pixels:
                 access_event_record(
                     user=request.user,
                     action=Action.VIEW,
@@ -94,14 +102,16 @@ class RetrieveObjects(RetrieveView):
 class RetrieveMetadata(RetrieveView):
     """Headers of a study, a series or one instance in the DICOM JSON model."""
 
+    shows_pixels = False
+
     def get(
         self, request: Request, study_uid: str, series_uid: str = "", sop_uid: str = ""
     ) -> HttpResponse:
         """Send what was made at intake, compressed where the client takes it."""
-        media_type, _range = negotiate(request, (DICOM_JSON, JSON))
+        media_type, _range = negotiate(request, METADATA_OFFERS)
         found = self.found(request, study_uid, series_uid, sop_uid)
         base = base_url(request)
-        is_zipped = _takes_gzip(request)
+        is_zipped = takes_gzip(request.headers.get("Accept-Encoding", ""))
         headers = sending.cache_headers(
             _etag(found, media_type, base, is_zipped), is_immutable=False
         )
@@ -111,9 +121,13 @@ class RetrieveMetadata(RetrieveView):
         objects.give_indexes(found)
         packed = [one.packed_metadata() for one in found]
         body = list_gzip(packed, base) if is_zipped else list_text(packed, base)
+        headers["Content-Type"] = media_type
         if is_zipped:
             headers["Content-Encoding"] = "gzip"
-        return HttpResponse(body, content_type=media_type, headers=headers)
+        versions = tuple((one.sop_uid, one.version) for one in found)
+        if len(body) <= KEPT_BODY_BYTES:
+            kept_metadata.put((versions, media_type, base, is_zipped), (headers, body))
+        return HttpResponse(body, headers=headers)
 
 
 class RetrieveFrames(RetrieveView):
@@ -174,8 +188,7 @@ def send_frames(request: Request, one: DicomObject, numbers: Sequence[int]) -> H
             "These frames cannot be sent in a media type and transfer syntax that you accept. "
             f"They are kept in {one.transfer_syntax_uid}."
         )
-    span = f"{numbers[0]}-{numbers[-1]}" if isinstance(numbers, range) else list(numbers)
-    headers = sending.cache_headers(_etag([one], span, answer))
+    headers = sending.cache_headers(frames_etag(one.sop_uid, one.version, numbers, answer))
     if (unchanged := sending.not_modified(request, headers)) is not None:
         return unchanged
 
@@ -195,7 +208,11 @@ def send_frames(request: Request, one: DicomObject, numbers: Sequence[int]) -> H
         yield read(number)
 
     if len(numbers) > 1:
-        parts = [(answer.part_type, None, later(number)) for number in numbers]
+        sizes = [None if answer.is_decoded else one.frame_size(number) for number in numbers]
+        parts = [
+            (answer.part_type, size, later(number))
+            for number, size in zip(numbers, sizes, strict=True)
+        ]
         return sending.multipart(request, answer.media_type, parts, headers)
     frame = read(numbers[0])
     return sending.multipart(
@@ -203,14 +220,23 @@ def send_frames(request: Request, one: DicomObject, numbers: Sequence[int]) -> H
     )
 
 
+def frames_etag(sop_uid: str, version: str, numbers: Sequence[int], answer: FrameAnswer) -> str:
+    """Return the ETag of these frames in this form."""
+    span = (
+        f"{numbers[0]}-{numbers[-1]}" if isinstance(numbers, range) else ",".join(map(str, numbers))
+    )
+    text = f"{sop_uid} {version} {span} {answer.part_type} {answer.is_multipart}"
+    return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
+
+
 def _etag(found: Sequence[DicomObject], *how: Any) -> str:
     text = repr(([(one.sop_uid, one.version) for one in found], how))
     return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
 
-def _takes_gzip(request: Request) -> bool:
+def takes_gzip(accept_encoding: str) -> bool:
     """Return whether the client takes gzip, which it may also refuse by weight (RFC 9110)."""
-    for entry in request.headers.get("Accept-Encoding", "").lower().split(","):
+    for entry in accept_encoding.lower().split(","):
         name, _semicolon, weight = entry.partition(";")
         if name.strip() in ("gzip", "x-gzip", "*"):
             return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")

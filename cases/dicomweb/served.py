@@ -60,6 +60,10 @@ class DicomObject:
         """Return the bytes of a frame as they are kept. Raises IndexError."""
         raise NotImplementedError
 
+    def frame_size(self, number: int) -> int | None:
+        """Return the bytes of a frame where they are known without reading it."""
+        return None
+
     @property
     def size_bytes(self) -> int | None:
         """Return the length of the whole file, None when it is made while it is sent."""

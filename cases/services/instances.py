@@ -7,8 +7,9 @@ from the examining child, get theirs at the first request or by `manage.py index
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -21,7 +22,6 @@ from cases.wsi.errors import WsiError
 from cases.wsi.frames import FrameTable, read_frame_table
 from cases.wsi.metadata import instance_path, metadata_parts
 
-TABLES_MAX = 2048
 FILES_MAX = 256
 
 
@@ -67,22 +67,22 @@ def _made(instance: SlideInstance) -> SlideInstanceIndex:
     return SlideInstanceIndex(instance=instance, metadata=metadata, frame_table=table.pack())
 
 
-class _Kept:
-    """A bounded memory of things that never change, by id; safe between threads."""
+class Kept:
+    """A bounded memory of things that never change, the latest used; safe between threads."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._lock = threading.Lock()
-        self._kept: OrderedDict[UUID, object] = OrderedDict()
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
 
-    def get(self, key: UUID) -> object | None:
+    def get(self, key: Hashable) -> Any:
         with self._lock:
             value = self._kept.get(key)
             if value is not None:
                 self._kept.move_to_end(key)
             return value
 
-    def put(self, key: UUID, value: object) -> None:
+    def put(self, key: Hashable, value: Any) -> None:
         with self._lock:
             self._kept[key] = value
             while len(self._kept) > self._capacity:
@@ -111,12 +111,12 @@ class InstanceFile:
         return data
 
 
-_open_files = _Kept(FILES_MAX)
+_open_files = Kept(FILES_MAX)
 
 
 def open_instance_if_kept(pk: UUID) -> InstanceFile | None:
     """Return the open file, None when this process has not opened it (lately)."""
-    return _open_files.get(pk)  # type: ignore[return-value]
+    return _open_files.get(pk)
 
 
 def open_instance(instance: SlideInstance) -> InstanceFile:

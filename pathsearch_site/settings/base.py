@@ -264,6 +264,11 @@ QIDO_MAX_RESULTS = env.integer(
 OPEN_SLIDES_MAX = env.integer(
     "PATHSEARCH_OPEN_SLIDES", 32, "Slides that one web process keeps open for the viewer"
 )
+FRAME_DB_CONNECTIONS = env.integer(
+    "PATHSEARCH_FRAME_DB_CONNECTIONS",
+    4,
+    "Database connections of one web process for DICOMweb frames alone; 0: none, and slower frames",
+)
 
 # --- background work --------------------------------------------------------------------------
 LEASE_SECONDS = env.integer(
