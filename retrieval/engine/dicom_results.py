@@ -99,7 +99,24 @@ def _complete(source: Dataset) -> Dataset:
     for keyword in _TYPE_2:
         if keyword not in completed:
             setattr(completed, keyword, "")
+    if "ContainerIdentifier" in completed:
+        for keyword in ("IssuerOfTheContainerIdentifierSequence", "ContainerTypeCodeSequence"):
+            if keyword not in completed:
+                setattr(completed, keyword, [])
+    specimens = [_copied(item) for item in completed.get("SpecimenDescriptionSequence") or []]
+    for specimen in specimens:
+        for keyword in ("IssuerOfTheSpecimenIdentifierSequence", "SpecimenPreparationSequence"):
+            if keyword not in specimen:
+                setattr(specimen, keyword, [])
+    if specimens:
+        completed.SpecimenDescriptionSequence = specimens
     return completed
+
+
+def _copied(item: Dataset) -> Dataset:
+    copied = Dataset()
+    copied.update(item)
+    return copied
 
 
 def _algorithm(result: SlideResult) -> hd.AlgorithmIdentificationSequence:
