@@ -32,7 +32,7 @@ small { color: #4a5561; display: block; font-size: .8rem; white-space: nowrap; }
 .confusion td, .confusion th { padding: .15rem .35rem; font-size: .75rem; text-align: center; }
 .right { background: #dcefe0; } .wrong { background: #fbe3e0; }
 .grid img { display: block; width: 8rem; height: auto; }
-.best { font-weight: 700; }
+.best { font-weight: 700; } .best small, th small { font-weight: 400; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
 dt { color: #3d4754; } dd { margin: 0; }
 svg text { font: 12px system-ui, sans-serif; fill: #1a1f26; }
@@ -79,11 +79,16 @@ def _with_interval(value: float, interval: Interval | None) -> str:
     return f"{_number(value)}<small>{_number(interval[0])} to {_number(interval[1])}</small>"
 
 
-def _table(caption: str, header: Sequence[str], rows: Iterable[str], css: str = "") -> str:
-    """Return a table in a box that scrolls and can be reached by the keyboard."""
+def _table(
+    caption: str, header: Sequence[str], rows: Iterable[str], css: str = "", label: str = ""
+) -> str:
+    """Return a table in a box that scrolls and can be reached by the keyboard.
+
+    label: names the box, where another table has the same caption.
+    """
     heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label or caption)}">'
         f'<table class="{css}"><caption>{escape(caption)}</caption>'
         f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
@@ -115,13 +120,14 @@ def _section(section: RetrievalSection, number: int) -> str:
     return (
         f"<h2>{escape(section.title)}</h2><p>{escape(section.note)}</p>"
         + _chart(section.methods, f"Chart {number + 1}: top-1 and its interval by method")
-        + _table(caption, ["method", *COLUMNS], rows)
+        + _table(caption, ["method", *COLUMNS], rows, label=section.title)
     )
 
 
 def _chart(methods: Sequence[MethodFigures], title: str) -> str:
     """Return top-1 as points with their intervals; the table beside it says the same."""
-    left, width, step = 190, 420, 24
+    longest = max((len(method.name) for method in methods), default=0)
+    left, width, step = max(120, 8 * longest + 20), 420, 24
     height = step * len(methods) + 30
     marks = []
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
