@@ -62,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     reference.add_argument("--chunk", type=int, default=0, help="slides at one time; 0: all")
     reference.add_argument("--patches", type=int, default=32)
     reference.add_argument("--patience", type=int, default=3, help="epochs without gain to stop")
+    reference.add_argument(
+        "--diversity-weight", type=float, default=0.1, help="of the loss that keeps tokens apart"
+    )
     reference.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto")
     reference.add_argument("--checkpoint-steps", type=int, default=20)
     reference.add_argument(
@@ -104,6 +107,7 @@ def _train(options: argparse.Namespace) -> None:
                 "patches",
                 "precision",
                 "patience",
+                "diversity_weight",
             )
         },
         text_encoder=options.text_encoder,
