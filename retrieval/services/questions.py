@@ -33,7 +33,7 @@ def question_of(user: Any, text: str, *, organs: Collection[str] = ()) -> Questi
     dictionary = dictionary_of(user)
     question = parse(text, dictionary, organs=organs)
     corrections = {}
-    vocabulary = dictionary.vocabulary()
+    vocabulary = dictionary.vocabulary
     for word in sorted(question.unknown)[:_UNKNOWN_MOST]:
         meant = correction(word, vocabulary)
         if meant is not None and not _is_written(user, word):

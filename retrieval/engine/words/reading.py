@@ -70,6 +70,7 @@ def _inside(tokens: Sequence[Token], expressions: Sequence[Expression]) -> list[
     return found
 
 
+@lru_cache(maxsize=1 << 14)
 def searchable(text: str) -> str:
     """Return a text as its words are stored in `affirmed`, all of it affirmed."""
     affirmed, _denied = _written(read_text(clean(text)), heed=False)

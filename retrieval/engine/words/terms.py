@@ -52,6 +52,7 @@ class Entry:
 Key = tuple[str, ...]
 
 
+@lru_cache(maxsize=1 << 14)
 def key_of(text: str) -> Key:
     """Return how a form is looked up: its words, spelled in one way, without plurals."""
     return tuple(singular(token.word) for token in tokens_of(clean(text)))
@@ -64,6 +65,8 @@ class Dictionary:
     entries: tuple[Entry, ...]
     by_key: dict[Key, tuple[Entry, ...]] = field(repr=False)
     longest: int
+    # Every word of the dictionary, as spelled; counted once, each question needs it.
+    vocabulary: frozenset[str] = field(repr=False)
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> "Dictionary":
@@ -79,6 +82,12 @@ class Dictionary:
             entries,
             {key: tuple(found) for key, found in by_key.items()},
             max(map(len, by_key), default=0),
+            frozenset(
+                token.word
+                for entry in entries
+                for name in entry.names
+                for token in tokens_of(clean(name))
+            ),
         )
 
     def extended(self, own: Iterable[Entry]) -> "Dictionary":
@@ -90,7 +99,12 @@ class Dictionary:
         for entry in added.entries:  # what it means keeps what it meant before
             key = key_of(entry.preferred)
             by_key[key] = (*added.by_key[key], *self.by_key.get(key, ()))
-        return Dictionary((*added.entries, *self.entries), by_key, max(added.longest, self.longest))
+        return Dictionary(
+            (*added.entries, *self.entries),
+            by_key,
+            max(added.longest, self.longest),
+            self.vocabulary | added.vocabulary,
+        )
 
     def at(
         self, words: Sequence[str], texts: Sequence[str], start: int
@@ -161,15 +175,6 @@ class Dictionary:
             token.word
             for entry in self.entries
             if entry.kind == "organ"
-            for name in entry.names
-            for token in tokens_of(clean(name))
-        )
-
-    def vocabulary(self) -> frozenset[str]:
-        """Return every word of the dictionary, as spelled."""
-        return frozenset(
-            token.word
-            for entry in self.entries
             for name in entry.names
             for token in tokens_of(clean(name))
         )

@@ -73,7 +73,7 @@ def test_spellings_that_differ_are_stored_alike():
     ],
 )
 def test_typing_errors(typed, meant):
-    assert correction(typed, built_in().vocabulary()) == meant
+    assert correction(typed, built_in().vocabulary) == meant
 
 
 def test_trigrams_are_padded_as_pg_trgm_does():
