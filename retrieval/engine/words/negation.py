@@ -60,6 +60,7 @@ _FIRST = frozenset().union(_BEFORE, _AFTER, _OPEN_BEFORE, _OPEN_AFTER, _SEEMING)
 # Nobody denies these; what is said to be absent lies beside them.
 _NEVER = frozenset(_LISTS["never denied"])
 _FREE = frozenset({"tumor", "carcinoma", "cancer", "disease", "malignancy", "melanoma"})
+_PLACES = frozenset({"margin", "margins", "node", "nodes"})
 _LIST_WORDS = frozenset({"and", "or", "nor", "und", "oder"})
 
 
@@ -184,6 +185,8 @@ def _ahead(tokens: Sequence[Token], words: Sequence[str], start: int) -> list[in
             words[index] == "in" and words[index + 1 : index + 2] not in (["situ"], [])
         ):
             break
+        if index > start and "(" in tokens[index].gap:
+            break
         if index > start and "," in tokens[index].gap and not _list_goes_on(tokens, words, index):
             break
         if index > start and _trigger(words, index)[0] and words[index] not in {"nor", "not"}:
@@ -236,6 +239,8 @@ def _behind(
             break
         if ":" in tokens[index].gap and reach:
             break
+    if any(words[index] in _PLACES for index in reach):
+        return []  # "apical margin negative": no finding is named
     # A bare "negative" behind a word speaks of that word alone.
     return reach if copula or separated or words[at] != "negative" else reach[:1]
 

@@ -52,7 +52,11 @@ SENTENCES = {
     "r/o lymphoma": ("", "lymphoma"),
     "Carcinoma cannot be excluded.": ("", "carcinoma"),
     "Kein Anhalt für Malignität. Ohne Nekrosen.": ("malignitaet nekrosen", ""),
+    "Bile duct invasion: no": ("invasion", ""),
+    "No evidence for a metastasis (clinically suspected carcinoma).": ("metastasis", ""),
     # These only look like denial.
+    "Apical urethral margin negative": ("", ""),
+    "Clinical history: none provided": ("", ""),
     "There is no increase in mitoses.": ("", ""),
     "Triple negative breast carcinoma.": ("", ""),
     "Invasive carcinoma of no special type.": ("", ""),
