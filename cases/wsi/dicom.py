@@ -254,5 +254,9 @@ def _require_pixel_data(file: BinaryIO, dataset: Any, header: Header, size: int)
             raise TruncatedError
         file.seek(position)
         items += 1
+    if items > header.frame_count:
+        raise UnsupportedImageError(
+            "Frames of this DICOM image lie in several fragments each. Export one a frame."
+        )
     if items < header.frame_count:
         raise TruncatedError(f"The DICOM image announces {header.frame_count} frames, has {items}.")

@@ -7,32 +7,30 @@ tile size, and levels at powers of two. Positions here are pixels of the level i
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pydicom.config
-from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
-from wsidicom.codec import Codec
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from wsidicom.config import Settings, use_settings
 from wsidicom.errors import WsiDicomError
 from wsidicom.file import WsiDicomFileSource
-from wsidicom.file.io import WsiDicomReader as WsiDicomFile
 from wsidicom.geometry import Point
 from wsidicom.instance import ImageData, WsiInstance
 
 from cases.wsi.errors import CorruptError, NoVolumeError, UnsupportedImageError
+from cases.wsi.fluorescence import Channel, colours_of, compose, stretch
 from cases.wsi.regions import RegionReader
 from cases.wsi.values import Rgb
+from cases.wsi.wsidicom_repairs import ReadingCodec, repair
 
 # Both log header values, which may be a patient's; what matters is raised as an error instead.
 logging.getLogger("wsidicom").setLevel(logging.CRITICAL)
@@ -44,6 +42,8 @@ SETTINGS = Settings(
     decoded_frame_cache_size=32 * 2**20,
     encoded_frame_cache_size=0,
 )
+Counts = npt.NDArray[np.uint16]
+STRETCH_PX = 4096
 OPTICAL_PATH_SEQUENCE = 0x00480105
 SAME_ORIGIN_MM = 0.02
 """Images of one size that begin further apart than this show different tissue."""
@@ -70,7 +70,7 @@ class WsiDicomReader(RegionReader):
             with use_settings(SETTINGS):
                 self._source = WsiDicomFileSource.open(list(files))
                 for reader in self._source.readers:
-                    _correct_colour_space(reader)
+                    repair(reader)
                 instances = list(self._source.level_instances)
                 labels = list(self._source.label_instances)
         except WsiDicomError as error:
@@ -79,7 +79,7 @@ class WsiDicomReader(RegionReader):
             raise CorruptError("The DICOM series cannot be opened.") from error
         try:
             chosen = _pyramid(instances)
-            self._levels = [_Plane(instance) for instance in chosen]
+            self._levels = _planes(chosen, instances)
             self._set_levels([plane.size for plane in self._levels])
             self._label = _Plane(labels[0]) if labels else None
         except BaseException:
@@ -106,38 +106,107 @@ class WsiDicomReader(RegionReader):
 class _Plane:
     """One focal plane and optical path of an instance, as pixels."""
 
-    def __init__(self, instance: WsiInstance) -> None:
+    def __init__(self, instance: WsiInstance, path: str | None = None) -> None:
         self._data: ImageData = instance.image_data
         self.size = (instance.size.width, instance.size.height)
         self._tile = (instance.tile_size.width, instance.tile_size.height)
-        self._z, self._path = self._data.default_z, self._data.default_path
+        self._z, self._path = self._data.default_z, path or self._data.default_path
         self._shift = max(0, self._data.bits - 8)
 
     def read(self, x: int, y: int, width: int, height: int) -> Rgb:
+        tile = np.empty((height, width, 3), np.uint8)
+        self._fill(tile, x, y, self._decode)
+        return tile
+
+    def read_counts(self, x: int, y: int, width: int, height: int) -> Counts:
+        """Return what the camera counted: (height, width)."""
+        counts = np.empty((height, width, 1), np.uint16)
+        self._fill(counts, x, y, self._decode_counts)
+        return counts[..., 0]
+
+    def _fill(self, out: Any, x: int, y: int, decode: Callable[[int, int], Any]) -> None:
+        """Fill an array with the tiles that lie in it."""
         tile_width, tile_height = self._tile
-        out = np.empty((height, width, 3), np.uint8)
+        height, width = out.shape[:2]
         for row in range(y // tile_height, (y + height - 1) // tile_height + 1):
             top, bottom = max(y, row * tile_height), min(y + height, (row + 1) * tile_height)
             for column in range(x // tile_width, (x + width - 1) // tile_width + 1):
                 left, right = max(x, column * tile_width), min(x + width, (column + 1) * tile_width)
-                tile = self._decode(column, row)
+                tile = decode(column, row)
                 out[top - y : bottom - y, left - x : right - x] = tile[
                     top - row * tile_height : bottom - row * tile_height,
                     left - column * tile_width : right - column * tile_width,
                 ]
-        return out
 
     def _decode(self, column: int, row: int) -> Any:
         """Return a tile as uint8 (rows, columns, 3), or (rows, columns, 1) for one channel."""
+        tile = self._decode_counts(column, row)
+        return (tile >> self._shift).astype(np.uint8) if self._shift else tile
+
+    def _decode_counts(self, column: int, row: int) -> Any:
+        """Return a tile as it is coded, with an axis for its samples."""
         try:
             tile = self._data.get_decoded_tile(Point(column, row), self._z, self._path)
         except MemoryError:
             raise
         except Exception as error:  # decoders raise what they like
             raise CorruptError("Image data of the DICOM instance cannot be decoded.") from error
-        if self._shift:
-            tile = (tile >> self._shift).astype(np.uint8)
         return tile if tile.ndim == 3 else tile[..., np.newaxis]
+
+
+class _Channels:
+    """The monochrome optical paths of a level as one coloured picture."""
+
+    def __init__(self, planes: Sequence[_Plane], channels: Sequence[Channel]) -> None:
+        self.size = planes[0].size
+        self._planes, self._channels = planes, channels
+
+    def read(self, x: int, y: int, width: int, height: int) -> Rgb:
+        counts = [plane.read_counts(x, y, width, height) for plane in self._planes]
+        return compose(counts, self._channels)
+
+
+def _planes(
+    chosen: Sequence[WsiInstance], instances: Sequence[WsiInstance]
+) -> list[_Plane] | list[_Channels]:
+    """Return each level as pixels, with all its optical paths where they are monochrome."""
+    if chosen[0].image_data.samples_per_pixel != 1:
+        return [_Plane(instance) for instance in chosen]
+    levels: list[dict[str, _Plane]] = []
+    for instance in chosen:
+        # A path may lie in an instance of its own, of the same size and focal plane.
+        level: dict[str, _Plane] = {}
+        for other in [instance, *instances]:
+            if other.size == instance.size and other.default_z == instance.default_z:
+                for path in other.optical_paths:
+                    level.setdefault(path, _Plane(other, path))
+        levels.append(level)
+    common = sorted(set.intersection(*(set(level) for level in levels)))
+    colours = colours_of([_wavelengths(instances).get(path) for path in common])
+    coarse = [levels[-1][path] for path in common]
+    channels = [
+        stretch(plane.read_counts(*_middle(plane.size)), colour)
+        for plane, colour in zip(coarse, colours, strict=True)
+    ]
+    return [_Channels([level[path] for path in common], channels) for level in levels]
+
+
+def _middle(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return x, y, width and height of the middle of a level, not too large to be looked at."""
+    width, height = min(size[0], STRETCH_PX), min(size[1], STRETCH_PX)
+    return (size[0] - width) // 2, (size[1] - height) // 2, width, height
+
+
+def _wavelengths(instances: Sequence[WsiInstance]) -> dict[str, float]:
+    """Return the light of each optical path in nm, where the headers say it."""
+    found: dict[str, float] = {}
+    for instance in instances:
+        with contextlib.suppress(AttributeError, TypeError, ValueError):
+            for path in _header(instance).OpticalPathSequence:
+                wavelength = float(path.get("IlluminationWaveLength") or 0)
+                if wavelength:
+                    found.setdefault(str(path.OpticalPathIdentifier), wavelength)
+    return found
 
 
 def can_decode(transfer_syntax_uid: str, samples: int, bits: int, photometric: str) -> bool:
@@ -148,35 +217,9 @@ def can_decode(transfer_syntax_uid: str, samples: int, bits: int, photometric: s
     ):
         return False
     try:
-        return bool(Codec.is_supported(uid, samples, bits, photometric))
+        return ReadingCodec.is_supported(uid, samples, bits, photometric)
     except ValueError:
         return False
-
-
-def _correct_colour_space(reader: WsiDicomFile) -> None:
-    """Let an instance that wrongly declares RGB be decoded by what its JPEG frames say.
-
-    Some converters write YCbCr frames under PhotometricInterpretation RGB; taken at its word
-    the slide turns red and green. A JFIF marker or subsampled colour means YCbCr for certain.
-    """
-    if (
-        reader.transfer_syntax == JPEGBaseline8Bit
-        and reader.dataset.photometric_interpretation == "RGB"
-        and _is_ycbcr_jpeg(reader.read_frame(reader.frame_offset))
-    ):
-        reader.dataset.as_dataset().PhotometricInterpretation = "YBR_FULL_422"
-
-
-def _is_ycbcr_jpeg(frame: bytes) -> bool:
-    """Return whether the JPEG header itself says YCbCr; False when it says nothing."""
-    try:
-        image = Image.open(io.BytesIO(frame))
-    except OSError:
-        return False
-    if not isinstance(image, JpegImageFile) or "adobe_transform" in image.info:
-        return False
-    subsampled = any(layer[1:3] != (1, 1) for layer in image.layer)
-    return len(image.layer) == 3 and ("jfif" in image.info or subsampled)
 
 
 def _pyramid(instances: Sequence[WsiInstance]) -> list[WsiInstance]:
