@@ -30,6 +30,7 @@ def sweep_task() -> None:
 def sweep_store_task() -> None:
     """Each hour: cancel abandoned uploads, then remove what no row knows from the disk."""
     sweep.sweep_abandoned()
+    sweep.sweep_pieces()
     sweep.sweep_store()
 
 

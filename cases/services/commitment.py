@@ -134,7 +134,7 @@ def _is_kept(uid: str, department: int) -> bool:
     return UploadFile.objects.filter(
         upload__department_id=department,
         upload__state__in=KEPT,
-        name=network.instance_file_label(uid),
+        sop_instance_uid=uid,
     ).exists()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from cases import signals
@@ -21,10 +22,16 @@ from cases.models import Department, SlideImage, SlideInstance, SlideUpload, Upl
 from cases.services import arrivals, matching, records, store
 from cases.services.audit import Action, access_event_record
 from cases.wsi.delivery import FoundSlide
+from cases.wsi.errors import MissingFilesError, NoVolumeError
 
 State = UploadItem.State
 ALREADY_HERE = "already_here"
 ALREADY_WAITING = "already_waiting"
+JOINED = "joined"
+LACKS = {
+    NoVolumeError.code: "No image of the tissue has come yet; the rest of the series may follow.",
+    MissingFilesError.code: "Parts of an image that was split have not come yet.",
+}
 SOP_INSTANCE_CONFLICT = "sop_instance_conflict"
 ROUNDS = 5
 
@@ -71,6 +78,9 @@ def judge(
         return _duplicate(same)
     if found.series_instance_uid:
         series = here.filter(series_instance_uid=found.series_instance_uid).first()
+        # A late label or overview finds its tissue on record; other pieces wait for the rest.
+        if found.lacks and (series is None or found.lacks != NoVolumeError.code):
+            return _incomplete(found, department)
         if series is not None:
             problems = matching.match_known_image(said, series)
             if problems:
@@ -85,6 +95,23 @@ def judge(
 def _duplicate(same: SlideImage) -> Verdict:
     return Verdict(
         State.DUPLICATE, ALREADY_HERE, "The same slide is already here.", slide_image=same
+    )
+
+
+def _incomplete(found: FoundSlide, department: Department) -> Verdict:
+    """Return that the pieces are to wait, or that the same ones wait already."""
+    waiting = pieces_waiting(department.pk, [found.series_instance_uid])
+    if waiting.filter(facts__content_sha256=found.content_sha256).exists():
+        return Verdict(State.DUPLICATE, ALREADY_WAITING, "The same instances wait already.")
+    return Verdict(State.INCOMPLETE, found.lacks, LACKS[found.lacks])
+
+
+def pieces_waiting(department_id: int, series_instance_uids: list[str]) -> QuerySet[UploadItem]:
+    """Return the items that wait for more instances of these series."""
+    return UploadItem.objects.filter(
+        department=department_id,
+        state=State.INCOMPLETE,
+        facts__series_instance_uid__in=series_instance_uids,
     )
 
 
@@ -149,7 +176,7 @@ def intake_take(
 
 def _home(verdict: Verdict, item: UploadItem) -> Path | None:
     """Return the new folder that the slide needs, if it needs one."""
-    if verdict.state == State.UNMATCHED:
+    if verdict.state in {State.UNMATCHED, State.INCOMPLETE}:
         return store.unmatched_folder(item.pk)
     if verdict.state == State.ACCEPTED and not verdict.extends:
         return store.slide_folder(uuid.uuid4())
@@ -187,6 +214,8 @@ def _write(
     item.save(force_insert=True)
     if item.state == State.ACCEPTED:
         _resolve_waiting(item, found)
+    if item.state != State.REFUSED and item.reason_code != ALREADY_WAITING:
+        _resolve_pieces(item, found)
     return True
 
 
@@ -216,8 +245,9 @@ def accept(
             home=home,
             is_synthetic=upload.is_synthetic,
         )
-    image.settles_at = arrivals.settles_at(upload)
-    image.save(update_fields=["settles_at", "updated_at"])
+    if not found.lacks:
+        image.settles_at = arrivals.settles_at(upload)
+        image.save(update_fields=["settles_at", "updated_at"])
     access_event_record(
         user=user,
         action=Action.CHANGE if verdict.extends else Action.CREATE,
@@ -225,7 +255,9 @@ def accept(
         patient_id=image.slide.case.patient_id,
         target=image,
     )
-    signals.slide_image_ready.send(sender=SlideImage, slide_image=image)
+    # A late label changes nothing that is embedded.
+    if not found.lacks:
+        signals.slide_image_ready.send(sender=SlideImage, slide_image=image)
     return image
 
 
@@ -244,6 +276,22 @@ def _resolve_waiting(item: UploadItem, found: FoundSlide) -> None:
         other.resolved_at = timezone.now()
         other.save()
         transaction.on_commit(partial(store.remove, store.unmatched_folder(other.pk)))
+
+
+def _resolve_pieces(item: UploadItem, found: FoundSlide) -> None:
+    """Close older items whose instances are among those of this one."""
+    if not found.series_instance_uid:
+        return
+    here = {instance.sop_instance_uid for instance in found.instances}
+    waiting = pieces_waiting(item.department_id, [found.series_instance_uid]).exclude(pk=item.pk)
+    for other in waiting.select_for_update():
+        if {i["sop_instance_uid"] for i in other.facts["instances"]} <= here:
+            other.state, other.reason_code = State.DUPLICATE, JOINED
+            other.reason = "Its instances were taken together with those that came later."
+            other.slide_image = item.slide_image
+            other.resolved_at = timezone.now()
+            other.save()
+            transaction.on_commit(partial(store.remove, store.unmatched_folder(other.pk)))
 
 
 def item_refuse(*, upload: SlideUpload, key: str, name: str, code: str, reason: str) -> UploadItem:

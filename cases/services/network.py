@@ -50,6 +50,7 @@ def instance_receive(*, peer: DicomPeer, sop_instance_uid: str, source: Path) ->
                 name=instance_file_label(sop_instance_uid)[:400],
                 size_bytes=size,
                 offset_bytes=size,
+                sop_instance_uid=sop_instance_uid[:64],
             )
             target = store.spool_file(upload_file)
             if not target.parent.is_dir():

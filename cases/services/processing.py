@@ -19,7 +19,7 @@ from django.db import transaction
 
 from cases.errors import DomainError, InsufficientStorage, LeaseLost
 from cases.models import SlideUpload, UploadFile, UploadItem
-from cases.services import intake, store, thumbnails, work
+from cases.services import arrivals, intake, store, thumbnails, work
 from cases.services.queue import enqueue
 from cases.services.uploads import PROCESS_TASK
 from cases.wsi.delivery import Delivery, FoundSlide, Limits
@@ -72,7 +72,9 @@ def _process(lease: work.Lease) -> None:
     store.remove(store.work_folder(upload.pk))
     folder = store.work_folder(upload.pk) / str(lease.token)
     _lay_out(upload, folder, lambda: lease.heartbeat(step="preparing"))
-    delivery = _examine(folder, lease)
+    delivery = _examine(upload, folder, lease)
+    if _add_waiting_pieces(upload, delivery, folder):
+        delivery = _examine(upload, folder, lease)
     _take_all(upload, delivery, folder, lease)
     with work.result_transaction(lease, SlideUpload.State.FINISHED):
         pass
@@ -123,10 +125,22 @@ def _sha256(file: Path, tick: Callable[[], None]) -> str:
     return digest.hexdigest()
 
 
-def _examine(folder: Path, lease: work.Lease) -> Delivery:
+def _add_waiting_pieces(upload: SlideUpload, delivery: Delivery, folder: Path) -> bool:
+    """Lay out older instances of the same series that wait for these; returns whether any do."""
+    series = [found.series_instance_uid for found in delivery.slides if found.series_instance_uid]
+    waiting = list(intake.pieces_waiting(upload.department_id, series))
+    for item in waiting:
+        home = store.unmatched_folder(item.pk)
+        for file in FoundSlide.from_json(item.facts).files:
+            with store.naming_a_full_disk():
+                store.link_or_copy(home / file, folder / f"waiting-{item.pk}" / file)
+    return bool(waiting)
+
+
+def _examine(upload: SlideUpload, folder: Path, lease: work.Lease) -> Delivery:
     """Return what the folder holds, renewing the lease while the child process works."""
     room = max(0, store.free_bytes() - settings.DISK_RESERVE_BYTES)
-    limits = Limits(room_bytes=room)
+    limits = Limits(room_bytes=room, keeps_pieces=upload.source in arrivals.NETWORK_SOURCES)
     # The thread only waits for the child: heartbeats stay on this thread's connection.
     pool = ThreadPoolExecutor(1, thread_name_prefix="examine")
     try:

@@ -1,5 +1,6 @@
 """Housekeeping of the intake: lost workers, forgotten messages, abandoned uploads, orphans."""
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +20,9 @@ from cases.services.uploads import PROCESS_TASK
 State = SlideUpload.State
 ABANDONED_AFTER = timedelta(days=7)
 ORPHAN_SECONDS = 3600
+LATELY_SECONDS = 7 * 86400
+PIECES_WAIT = timedelta(days=14)
+INSTANCE_FILE = re.compile(r"[0-9a-f]{40}\.dcm")
 BATCH = 500
 
 
@@ -61,7 +65,43 @@ def sweep_store() -> list[str]:
     removed += _sweep("thumbnails", _ids(SlideImage, Q()))
     removed += _sweep("derived", _ids(SlideImage, Q()))
     removed += _sweep("exports", _ids(Export, Q(state__in=["running", "finished"])))
-    removed += _sweep("unmatched", _ids(UploadItem, Q(state=UploadItem.State.UNMATCHED)))
+    waiting = Q(state__in=[UploadItem.State.UNMATCHED, UploadItem.State.INCOMPLETE])
+    removed += _sweep("unmatched", _ids(UploadItem, waiting))
+    removed += _sweep_instances()
+    return removed
+
+
+def sweep_pieces() -> int:
+    """Refuse the pieces of series whose rest has not come in two weeks; returns how many."""
+    return UploadItem.objects.filter(
+        state=UploadItem.State.INCOMPLETE, created_at__lt=timezone.now() - PIECES_WAIT
+    ).update(
+        state=UploadItem.State.REFUSED,
+        resolved_at=timezone.now(),
+        reason="The rest of the series did not come in two weeks.",
+    )
+
+
+def _sweep_instances() -> list[str]:
+    """Remove instance files that no row names: of extensions that failed at every attempt.
+
+    Only folders that changed lately can hold one.
+    """
+    removed = []
+    changed_since = time() - LATELY_SECONDS
+    for path, image_id, _partial in _old_entries(settings.DATA_DIR / "slides"):
+        if not path.is_dir() or path.stat().st_mtime < changed_since:
+            continue
+        image = SlideImage.objects.filter(pk=image_id, source_format=SlideImage.Format.DICOM)
+        names = set(
+            image.filter(instances__isnull=False).values_list("instances__file_name", flat=True)
+        )
+        if not names:
+            continue
+        for file in path.glob("*.dcm"):
+            if INSTANCE_FILE.fullmatch(file.name) and file.name not in names:
+                store.remove(file)
+                removed.append(f"slides/{path.name}/{file.name}")
     return removed
 
 

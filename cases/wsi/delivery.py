@@ -81,6 +81,9 @@ class FoundSlide(_Plain):
         nothing that it could be taken from. `mpp_source` is then empty.
     scanned_at, birth_date
         ISO texts, empty when unknown. `scanned_at` carries no zone unless the file gives one.
+    lacks
+        Code of what is missing to make a slide of it, of a series that came in pieces: then
+        its size and levels are 0.
     """
 
     key: str
@@ -103,6 +106,7 @@ class FoundSlide(_Plain):
     has_label_image: bool = False
     study_instance_uid: str = ""
     series_instance_uid: str = ""
+    lacks: str = ""
     instances: tuple[FoundInstance, ...] = ()
     mrn: str = ""
     mrn_issuer: str = ""
@@ -170,6 +174,8 @@ class Limits(_Plain):
         Of level 0. A 50 x 75 mm slide at 0.1 um per pixel has 500,000 x 750,000.
     max_instance_header_bytes
         DICOM files are read up to their pixel data; a header larger than this is refused.
+    keeps_pieces
+        A DICOM series that is not whole yet is found (`FoundSlide.lacks`), not refused.
     """
 
     max_unpacked_bytes: int = 200 * 2**30
@@ -179,3 +185,4 @@ class Limits(_Plain):
     max_side: int = 2_000_000
     max_pixels: int = 400_000_000_000
     max_instance_header_bytes: int = 256 * 2**20
+    keeps_pieces: bool = False

@@ -29,13 +29,15 @@ from cases.wsi.errors import (
     BadArchiveError,
     ConflictingInstancesError,
     CorruptError,
+    MissingFilesError,
     NestedArchiveError,
+    NoVolumeError,
     ParseMemoryError,
     TooManyFilesError,
     WsiError,
 )
 from cases.wsi.reader import is_dicom
-from cases.wsi.series import describe, require_one_image, series_name
+from cases.wsi.series import describe, require_one_image, require_whole, series_name
 from cases.wsi.values import sha256_of_file
 from cases.wsi.vendor import accompanying_files, examine_vendor_file
 from cases.wsi.wsidicom_reader import WsiDicomReader
@@ -235,10 +237,18 @@ class Examination:
                 "An instance of this series is in another series of the delivery, too."
             )
         kept = require_one_image(headers, hashes)
+        name = series_name([_shown(names[str(header.file)]) for header in kept], uid)
+        try:
+            require_whole(kept)
+        except (NoVolumeError, MissingFilesError) as error:
+            if not self._limits.keeps_pieces:
+                raise
+            pieces = describe(None, kept, names, hashes, name=name, lacks=error.code)
+            self._report({"slide": pieces.to_json()})
+            return
         reader = WsiDicomReader([header.file for header in kept])
         try:
             reader.require_decodable()
-            name = series_name([_shown(names[str(header.file)]) for header in kept], uid)
             found = describe(reader, kept, names, hashes, name=name)
         finally:
             reader.close()

@@ -44,7 +44,7 @@ def require_one_image(headers: Sequence[Header], hashes: Mapping[str, str]) -> l
     Raises
     ------
     WsiError
-        `conflicting_instances`, `mixed_patients`, `no_volume_image` or `missing_files`.
+        `conflicting_instances` or `mixed_patients`.
     """
     once: dict[str, Header] = {}
     for header in sorted(headers, key=lambda header: str(header.file)):
@@ -62,14 +62,19 @@ def require_one_image(headers: Sequence[Header], hashes: Mapping[str, str]) -> l
         not _first(kept, "PatientID") and _differ(kept, "PatientName")
     ):
         raise MixedPatientsError
-    if not any(header.flavor == "volume" for header in kept):
-        raise NoVolumeError
-    _require_whole_concatenations(kept)
     return kept
 
 
-def _require_whole_concatenations(headers: Sequence[Header]) -> None:
-    """Raise when an image that was split into several instances lacks some of them."""
+def require_whole(headers: Sequence[Header]) -> None:
+    """Raise when there is no image of the tissue, or one that lacks some of its parts.
+
+    Raises
+    ------
+    WsiError
+        `no_volume_image` or `missing_files`: a part of a concatenation (PS3.3 C.7.6.16.2.2.4).
+    """
+    if not any(header.flavor == "volume" for header in headers):
+        raise NoVolumeError
     parts: dict[str, set[int]] = {}
     totals: dict[str, int] = {}
     for header in headers:
@@ -83,19 +88,20 @@ def _require_whole_concatenations(headers: Sequence[Header]) -> None:
 
 
 def describe(
-    reader: WsiDicomReader,
+    reader: WsiDicomReader | None,
     headers: Sequence[Header],
     names: Mapping[str, str],
     hashes: Mapping[str, str],
     *,
     name: str,
+    lacks: str = "",
 ) -> FoundSlide:
     """Return what the series says.
 
     Parameters
     ----------
     reader
-        The series, opened.
+        The series, opened; None for pieces that are no slide yet.
     headers
         Its instances, as `require_one_image` returned them.
     names
@@ -134,14 +140,15 @@ def describe(
         vendor="dicom",
         content_sha256=sha256_of_set(instance.sha256 for instance in instances),
         size_bytes=sum(instance.size_bytes for instance in instances),
-        width_l0=reader.width_l0,
-        height_l0=reader.height_l0,
-        level_count=reader.level_count,
-        mpp=reader.mpp,
-        mpp_source=reader.mpp_source,
-        objective_power=reader.objective_power,
+        width_l0=reader.width_l0 if reader else 0,
+        height_l0=reader.height_l0 if reader else 0,
+        level_count=reader.level_count if reader else 0,
+        mpp=reader.mpp if reader else None,
+        mpp_source=reader.mpp_source if reader else "",
+        objective_power=reader.objective_power if reader else None,
         is_fluorescence=any(_is_fluorescence(header.dataset) for header in volumes),
-        has_label_image=reader.has_label_image,
+        has_label_image=any(header.flavor == "label" for header in headers),
+        lacks=lacks,
         study_instance_uid=headers[0].study_instance_uid,
         series_instance_uid=headers[0].series_instance_uid,
         instances=instances,

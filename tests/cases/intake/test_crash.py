@@ -150,8 +150,8 @@ def test_a_worker_that_lost_its_lease_writes_nothing(upload, data_dir, monkeypat
     """The examination takes too long, another worker takes over, the first one comes back."""
     original = processing._examine
 
-    def slow(folder, lease):
-        delivery = original(folder, lease)
+    def slow(*args):
+        delivery = original(*args)
         lose_lease(upload)
         sweep.sweep_uploads()
         monkeypatch.setattr(processing, "_examine", original)
