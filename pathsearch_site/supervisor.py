@@ -191,6 +191,10 @@ def children_of_site(host: str, port: int, with_demo: bool) -> list[Child]:
     ]
     if os.environ.get("PATHSEARCH_DICOM_SCP", "false").lower() in {"1", "true", "yes", "on"}:
         children.append(Child("dicom", [*MANAGE, "dicom_scp"]))
+    folders = os.environ.get("PATHSEARCH_WATCH_FOLDERS", "")
+    if folders:
+        watch = [*MANAGE, "watch_folder", "--configuration", folders]
+        children.append(Child("folders", watch))
     if with_demo:
         # It talks to the person at the terminal; the queue's own lines would drown it.
         quiet = {"PATHSEARCH_LOG_LEVEL": "WARNING"}

@@ -22,6 +22,11 @@ OUTSIDE = [
     env.Setting("PATHSEARCH_HOST", "127.0.0.1", "Address that `make run` listens on"),
     env.Setting("PATHSEARCH_PORT", "8000", "Port that `make run` listens on"),
     env.Setting("PATHSEARCH_DICOM_SCP", "false", "Start the DICOM receiver with `make run`"),
+    env.Setting(
+        "PATHSEARCH_WATCH_FOLDERS",
+        "",
+        "JSON file of the folders that `make run` watches; empty: none",
+    ),
     env.Setting("PATHSEARCH_WEB_WORKERS", "2", "Web processes of `make run`"),
     env.Setting("PATHSEARCH_DEMO", "true", "Whether `make run` makes the demo archive"),
 ]
