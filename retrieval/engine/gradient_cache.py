@@ -17,12 +17,19 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from retrieval.engine.errors import EngineError
 from retrieval.engine.processes import Group
 
 # A chunk's input -> vectors (b, D), which the common loss compares, and the chunk's own loss:
 # a mean over its slides.
 Forward = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 CommonLoss = Callable[[torch.Tensor], torch.Tensor]
+
+
+class TooFewChunks(EngineError):
+    """A process has nothing to do."""
+
+    code = "too_few_chunks"
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,10 @@ def _vectors(
             for name, buffer in network.named_buffers():
                 buffer.copy_(start[name])
     if everything is None:
-        raise ValueError("there are more processes than chunks: give smaller chunks")
+        raise TooFewChunks(
+            "There are more processes than chunks of a batch. Give smaller chunks (--chunk) or "
+            "fewer processes."
+        )
     return group.sum_(everything)
 
 

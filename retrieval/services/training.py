@@ -28,6 +28,7 @@ from retrieval.engine.encoders import IMAGE_ENCODERS
 from retrieval.engine.errors import EngineError
 from retrieval.engine.split import disjoint_split
 from retrieval.engine.training_job import FILES, TrainingJob, run_job
+from retrieval.engine.training_process import run_in_processes
 from retrieval.models import EmbeddingModel, TrainingRun, TrainingSlide
 from retrieval.services.heartbeat import Heartbeat
 from retrieval.services.models import Modality, active_model, models_lock
@@ -53,6 +54,7 @@ class TrainingRequest:
 
     share: of the slides held out. least: patients that a label needs. patches: most of a slide.
     reference: dimensions and settings of the reference network. text_encoder: of its text side.
+    processes: that train the reference network together, one for each GPU.
     """
 
     name: str
@@ -66,6 +68,7 @@ class TrainingRequest:
     licence: str = "The site's own data; not to be passed on without the departments' consent"
     text_encoder: str = ""
     reference: dict[str, Any] | None = None
+    processes: int = 1
 
 
 def run_folder(run: TrainingRun) -> Path:
@@ -108,6 +111,7 @@ def training_start(*, user: Any, request: TrainingRequest) -> TrainingRun:
             "licence": request.licence,
             "text_encoder": request.text_encoder,
             "reference": request.reference or {},
+            "processes": max(1, request.processes) if request.reference else 1,
         },
         split={
             "by": split.by,
@@ -224,7 +228,11 @@ def _train(run: TrainingRun, heartbeat: Heartbeat, tell: Tell, tick: Tick) -> di
         tell(text)
 
     heartbeat.tell(0, 0, "train")
-    return run_job(archive, _job(run, archive), run_folder(run) / "out", progress=said, tick=both)
+    folder, job = run_folder(run), _job(run, archive)
+    count = int(run.settings.get("processes", 1))
+    if count > 1:
+        return run_in_processes(job, folder, count, progress=said, tick=both)
+    return run_job(archive, job, folder / "out", progress=said, tick=both)
 
 
 def _job(run: TrainingRun, archive: Archive) -> TrainingJob:

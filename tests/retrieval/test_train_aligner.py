@@ -330,3 +330,27 @@ def test_the_reference_network_is_trained_and_used_too(rose, cohort):
     assert np.linalg.norm(np.asarray(list(stored.first().vector))) == pytest.approx(1, abs=1e-2)
     shares = [place["share"] for place in stored.first().places]
     assert sum(shares) == pytest.approx(1, abs=1e-3)
+
+
+def test_several_processes_train_the_reference_network(rose, cohort):
+    run = train(
+        rose,
+        kind="reference",
+        processes=2,
+        dim=16,
+        tokens=2,
+        epochs=1,
+        steps=2,
+        batch=12,
+        chunk=3,
+        patches=4,
+    )
+    assert run.card["processes"] == 2
+    assert run.card["name"] == "site-v1"
+    assert run.model.aggregator == "reference"
+    assert model_file(run.model).is_file()
+
+
+def test_an_error_in_the_processes_is_the_runs_error(rose, cohort):
+    with pytest.raises(CommandError, match="more processes than chunks"):
+        train(rose, kind="reference", processes=2, dim=16, tokens=2, epochs=1, steps=1, batch=4)

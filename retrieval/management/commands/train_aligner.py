@@ -73,6 +73,9 @@ class Command(BaseCommand):
         parser.add_argument("--licence", default=TrainingRequest.licence, help="for the model card")
         parser.add_argument("--text-encoder", default="", help="reference: learn from reports too")
         parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto")
+        parser.add_argument(
+            "--processes", type=int, default=1, help="reference: by torchrun, one for each GPU"
+        )
         for name, kind, default in _REFERENCE:
             flag = f"--{name.replace('_', '-')}"
             parser.add_argument(flag, type=kind, default=default, help="reference network")
@@ -146,6 +149,7 @@ class Command(BaseCommand):
                 licence=options["licence"],
                 text_encoder=options["text_encoder"],
                 reference=reference,
+                processes=options["processes"],
             ),
         )
 
