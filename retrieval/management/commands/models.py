@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from cases.errors import DomainError
+from cases.services.audit import Channel, origin_set
 from retrieval.models import EmbeddingModel
 from retrieval.services.switching import (
     model_activate,
@@ -38,6 +39,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        origin_set(channel=Channel.COMMAND)
         try:
             self._act(options)
         except DomainError as error:

@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from cases.errors import DomainError
+from cases.services.audit import Channel, origin_set
 from retrieval.engine.errors import EngineError
 from retrieval.engine.model_card import card_markdown
 from retrieval.engine.progress import ProgressBar
@@ -81,6 +82,7 @@ class Command(BaseCommand):
             parser.add_argument(flag, type=kind, default=default, help="reference network")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        origin_set(channel=Channel.COMMAND)
         try:
             if options["list"]:
                 self._list()
