@@ -26,8 +26,8 @@ def card_markdown(card: Mapping[str, Any]) -> str:
         f"| Licence | {card.get('licence', 'not stated')} |",
         f"| Features | {card.get('encoder', 'not stated')}, {card['input_dim']} wide |",
         f"| Labels | {card.get('labels', 'not stated')} |",
-        f"| Learned from | {_counts(train)}, {train['labelled']} slides with a label, "
-        f"{train['reports']} reports |",
+        f"| Learned from | {_counts(train)}; with a label {train['labelled']}, "
+        f"reports {train['reports']} |",
         f"| Held out | {_counts(held_out)} |",
         f"| Split | {card.get('split', 'not stated')} |",
         f"| Vectors | {card['dimension']} wide, at most {card['token_count']} tokens of "
@@ -51,7 +51,7 @@ def card_markdown(card: Mapping[str, Any]) -> str:
 
 
 def _counts(part: Mapping[str, Any]) -> str:
-    return f"{part['slides']} slides, {part['patients']} patients, {part['hospitals']} hospitals"
+    return ", ".join(f"{name} {part[name]}" for name in ("slides", "patients", "hospitals"))
 
 
 def _figures(figures: Mapping[str, Any] | None) -> list[str]:

@@ -158,6 +158,22 @@ def test_one_hospital_is_split_by_patient_and_the_card_says_so(rose, lung, model
     assert not people["train"] & people["val"]
 
 
+def test_slides_without_a_label_or_report_do_no_harm(rose, cohort):
+    entries = list(CohortEntry.objects.order_by("pk"))
+    for number, entry in enumerate(entries[:6]):
+        report = entry.slide_image.slide.case.reports.get()
+        if number % 2:
+            report.delete()
+        else:
+            # A diagnosis that only one patient has, and an unsigned report, are no labels.
+            report.diagnosis_code, report.status = f"99{number}", "preliminary"
+            report.save()
+    run = train(rose)
+    assert run.state == State.DONE
+    assert run.slides.filter(label="").count() == 6
+    assert run.card["train"]["labelled"] < run.card["train"]["slides"]
+
+
 def test_every_patient_is_audited(rose, cohort):
     run = train(rose)
     events = AccessEvent.objects.filter(user=rose, action="export", object_id=str(run.pk))

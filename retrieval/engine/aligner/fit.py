@@ -270,7 +270,7 @@ def choose_settings(
     left out of the gallery, which is the whole archive, unless there is only one.
     """
     subjects = archive.subjects()
-    held_out = held_out[subjects.labels[held_out] >= 0]
+    train, held_out = (part[subjects.labels[part] >= 0] for part in (train, held_out))
     everything = np.flatnonzero(subjects.labels >= 0)
     count = len(archive.label_names())
     by_tokens = embedded.token_similarities(held_out, everything)
