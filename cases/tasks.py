@@ -1,7 +1,7 @@
 """Background tasks of cases. Arguments are ids; the state is in the rows."""
 
 from cases.models import SlideImage
-from cases.services import audit_chain, export_run, exports, processing, sweep, thumbnails
+from cases.services import audit_chain, derived, export_run, exports, processing, sweep, thumbnails
 
 
 def process_upload_task(upload_id: str) -> None:
@@ -32,6 +32,7 @@ def sweep_store_task() -> None:
     sweep.sweep_abandoned()
     sweep.sweep_pieces()
     sweep.sweep_store()
+    derived.derived_sweep()
 
 
 def audit_months_task() -> None:

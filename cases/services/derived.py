@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from time import time
 from uuid import UUID
 
 from django.conf import settings
@@ -13,6 +14,8 @@ from pydicom.filewriter import dcmwrite
 
 from cases.models import DerivedInstance, SlideImage
 from cases.services import store
+
+ORPHAN_SECONDS = 3600
 
 
 def derived_folder(slide_image_id: UUID) -> Path:
@@ -80,6 +83,22 @@ def derived_remove(*, slide_image: SlideImage, maker: str, kinds: list[str]) -> 
             transaction.on_commit(_remover(row.path))
         count, _of = rows.delete()
     return count
+
+
+def derived_sweep() -> int:
+    """Remove files beside slides that no row names, older than an hour; returns how many."""
+    before = time() - ORPHAN_SECONDS
+    removed = 0
+    for folder in (settings.DATA_DIR / "derived").glob("*"):
+        files = [file for file in folder.glob("*") if file.lstat().st_mtime < before]
+        names = {file.name for file in files}
+        rows = DerivedInstance.objects.filter(file_name__in=names)
+        known = set(rows.values_list("slide_image_id", "file_name"))
+        for file in files:
+            if (folder.name, file.name) not in {(str(pk), name) for pk, name in known}:
+                store.remove(file)
+                removed += 1
+    return removed
 
 
 def _remover(path: Path) -> Callable[[], None]:

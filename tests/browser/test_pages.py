@@ -13,6 +13,7 @@ PAGES = {
     "searches": "/searches/",
     "cohorts": "/cohorts/",
     "cohort-new": "/cohorts/new/",
+    "exports": "/exports/",
     "indexing": "/indexing/",
 }
 

@@ -1,5 +1,7 @@
 """Regions and maps as DICOM objects: what they say, where they lie, and that they are one."""
 
+import os
+
 import highdicom
 import numpy as np
 import pydicom
@@ -8,6 +10,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from cases.models import DerivedInstance
+from cases.services.derived import derived_sweep
 from retrieval.engine.dicom_results import OUTSIDE
 from retrieval.models import EmbeddingModel, SlideEmbedding, SlideIndex
 from retrieval.services import dicom_results
@@ -185,6 +188,19 @@ def test_the_command_and_the_sweep_write_what_is_missing_or_outdated(image, mode
     assert dicom_results.results_sweep() == 1
     assert before.isdisjoint(row.sop_instance_uid for row in by_kind(image).values())
     assert dicom_results.results_sweep() == 0
+
+
+def test_the_sweep_removes_files_that_no_row_names(image, model):
+    rows = dicom_results.results_write(index=index_as(image, model))
+    folder = rows[0].path.parent
+    left = folder / "left.dcm.partial"
+    left.write_bytes(b"half")
+    assert derived_sweep() == 0  # it may be being written
+    for file in folder.iterdir():
+        os.utime(file, (0, 0))
+    assert derived_sweep() == 1
+    assert not left.exists()
+    assert all(row.path.is_file() for row in rows)
 
 
 def test_they_are_offered_over_dicomweb_with_the_slide(image, model, technician, client):  # noqa: F811

@@ -1,6 +1,8 @@
 """Who may export what and when, expiry, sweeps, retries; and that a leak stops all of it."""
 
+import asyncio
 import hashlib
+import os
 import shutil
 from datetime import timedelta
 
@@ -10,6 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from cases.errors import Conflict, InsufficientStorage
+from cases.file_response import CHUNK_BYTES, DiskResponse
 from cases.models import Cohort, CohortEntry, Department, Export, Membership
 from cases.permissions import Role
 from cases.services import export_run, exports, sweep, work
@@ -187,8 +190,6 @@ def test_the_hourly_sweep_removes_what_no_export_knows(image, make_export, data_
     export = make_export(image)
     lost = data_dir / "exports" / "00000000-0000-4000-8000-000000000001"
     lost.mkdir()
-    import os
-
     for path in (lost, exports.export_folder(export.pk)):
         os.utime(path, (0, 0))
     sweep.sweep_store()
@@ -292,6 +293,22 @@ def test_neither_database_nor_secret_alone_give_the_key(project, settings):
     from cases.services.export_projects import _derived
 
     assert _derived(seed).check() != project.key_check
+
+
+async def _sent(response) -> list[bytes]:
+    return [piece async for piece in response]
+
+
+def test_an_archive_is_streamed_from_disk_under_asgi(tmp_path):
+    """Not as Django would: all of it in memory before the first byte."""
+    file = tmp_path / "export.zip"
+    file.write_bytes(os.urandom(3 * CHUNK_BYTES + 5))
+    response = DiskResponse(file, filename="export.zip")
+    pieces = asyncio.run(_sent(response))
+    response.close()
+    assert [len(piece) for piece in pieces] == [CHUNK_BYTES] * 3 + [5]
+    assert b"".join(pieces) == file.read_bytes()
+    assert response["Content-Length"] == str(file.stat().st_size)
 
 
 def test_the_pages_follow_an_export(image, researcher, make_export, administrator):

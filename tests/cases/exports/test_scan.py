@@ -2,6 +2,7 @@
 
 import struct
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
@@ -14,6 +15,7 @@ from cases.wsi.deidentify import (
     Pseudonyms,
     Subject,
     export_file,
+    is_exported,
     read_source,
     scan_file,
     scan_text,
@@ -164,6 +166,54 @@ def test_a_name_among_the_pixels_is_found_in_any_encoding_and_case(
         return data[:at] + secret + data[at + len(secret) :]
 
     assert scan(tmp_path, exported, change) in ("bytes of the pixel data", "frame 4")
+
+
+@pytest.mark.shared_data
+def test_real_series_of_several_makers_go_out_clean_with_their_frames(shared_data, tmp_path):
+    count = 0
+    for file in sorted((shared_data / "slides" / "dicom").rglob("*.dcm")):
+        source = read_source(file)
+        if not is_exported(source.header):
+            continue
+        identifiers = Identifiers()
+        identifiers.add_header(source.header)
+        names = Pseudonyms(KEY, SUBJECT)
+        written = export_file(file, tmp_path / "out.dcm", names, instance_number=1)
+        scan_file(tmp_path / "out.dcm", identifiers, names.issued)
+        again = read_source(tmp_path / "out.dcm")
+        pairs = zip(source.frames(), again.frames(), strict=True)
+        assert all(one.rstrip(b"\0") == two.rstrip(b"\0") for one, two in pairs), file.name
+        assert written.frames_changed == 0
+        count += 1
+    assert count >= 18
+
+
+@pytest.mark.parametrize("jpeg", [True, False])
+def test_large_images_carry_the_extended_offset_table(tmp_path, monkeypatch, jpeg):
+    """What is written beyond 4 GiB, where the basic table ends; here for a small one."""
+    monkeypatch.setattr("cases.wsi.deidentify.write._BASIC_TABLE_MAX", 0)
+    folder = write_planted_slide(tmp_path / "slide", jpeg=jpeg)
+    source = read_source(folder / "level-0.dcm")
+    identifiers = Identifiers()
+    identifiers.add_header(source.header)
+    names = Pseudonyms(KEY, SUBJECT)
+    target = tmp_path / "out.dcm"
+    export_file(folder / "level-0.dcm", target, names, instance_number=1)
+    scan_file(target, identifiers, names.issued)
+    again = read_source(target)
+    assert ("ExtendedOffsetTable" in again.header) is jpeg
+    assert len(list(again.frames())) == again.frame_count == 12
+    if jpeg:
+        whole = target.read_bytes()
+        begin = whole.index(b"\xe0\x7f\x10\x00OB") + 12 + 8  # tag, VR, length; empty basic table
+        offsets = np.frombuffer(again.header.ExtendedOffsetTable, "<u8")
+        lengths = np.frombuffer(again.header.ExtendedOffsetTableLengths, "<u8")
+        for offset, length, frame in zip(offsets, lengths, again.frames(), strict=True):
+            at = begin + int(offset) + 8
+            assert (
+                whole[at : at + int(length)] == frame.rstrip(b"\0")
+                or whole[at : at + int(length)] == frame
+            )
 
 
 def test_a_name_across_two_pieces_is_found(tmp_path, exported, monkeypatch):
