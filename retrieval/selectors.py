@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +16,7 @@ from django.utils.safestring import SafeString, mark_safe
 from cases.models import Case, Cohort, Department, Patient, Report, SlideImage
 from retrieval.engine.ranking import VoteLine
 from retrieval.filters import SIGNED, SearchFilters
+from retrieval.fulltext import any_of
 from retrieval.models import EmbeddingModel, Feedback, SearchHit, SearchQuery
 from retrieval.selectors_vote import WeighedVote, person, weighed_vote
 
@@ -274,8 +273,7 @@ def _words_to_mark(query: SearchQuery) -> Any:
     """Return the tsquery of all that is to be marked: names and synonyms, or the bare words."""
     texts = query.understood.get("marked")
     if texts:
-        phrases = (FullTextQuery(t, search_type="phrase", config="english") for t in texts)
-        return reduce(or_, phrases)
+        return any_of(FullTextQuery(t, search_type="phrase", config="english") for t in texts)
     words = " OR ".join(query.text.replace('"', " ").replace("-", " ").split())
     return FullTextQuery(words, search_type="websearch", config="english") if words else None
 

@@ -1,9 +1,8 @@
 """Conditions on reports for what words ask: in SQL, on rows that are visible already."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
-from operator import and_, or_
+from operator import or_
 from typing import Any
 
 from django.contrib.postgres.search import SearchQuery as FullTextQuery
@@ -14,6 +13,7 @@ from django.db.models import Exists, F, FloatField, OuterRef, Q, QuerySet, Value
 from cases.models import Report
 from retrieval.engine.words.question import Concept, Question
 from retrieval.engine.words.reading import searchable
+from retrieval.fulltext import all_of, any_of
 from retrieval.models import ReportWords
 
 # D, C, B, A: gross description, clinical history, microscopy and comment, diagnosis.
@@ -26,17 +26,13 @@ def _phrase(text: str) -> FullTextQuery:
     return FullTextQuery(text, search_type="phrase", config="english")
 
 
-def _any(queries: Iterable[Any]) -> Any:
-    return reduce(or_, queries)
-
-
 def _exact(concept: Concept) -> Any:
     """Return the tsquery of one concept: one of its names, or one of its tags."""
     if concept.quoted:
         return _phrase(searchable(concept.typed))
     # Tags are letters and digits that nothing stems.
     tags = (FullTextQuery(tag, search_type="raw", config="simple") for tag in concept.tags)
-    return _any([*map(_phrase, concept.exact), *tags])
+    return any_of([*map(_phrase, concept.exact), *tags])
 
 
 def _loose(concept: Concept) -> Any:
@@ -44,7 +40,7 @@ def _loose(concept: Concept) -> Any:
     if concept.quoted:
         return _exact(concept)
     sets = (FullTextQuery(w, search_type="plain", config="english") for w in concept.loose)
-    return _any([_exact(concept), *sets])
+    return any_of([_exact(concept), *sets])
 
 
 def _says(field: str, query: Any) -> Exists:
@@ -82,14 +78,14 @@ class Words:
     def forbidden(self, reports: QuerySet[Report]) -> QuerySet[Report] | None:
         """Return the reports that say what is denied or left out; None where nothing is."""
         unwanted = [*self.question.denied, *self.question.left_out]
-        return reports.filter(_any(map(_mentioned, unwanted))) if unwanted else None
+        return reports.filter(reduce(or_, map(_mentioned, unwanted))) if unwanted else None
 
     @staticmethod
     def _asked(group: tuple[Concept, ...]) -> Any:
         found = Q()
         loose = [concept for concept in group if not concept.quoted]
         if loose:
-            found |= Q(words__affirmed=_any(map(_loose, loose)))
+            found |= Q(words__affirmed=any_of(map(_loose, loose)))
         for concept in group:
             if concept.quoted:
                 found |= Q(search_vector=_phrase(concept.typed))
@@ -106,16 +102,14 @@ class Words:
         exact, rank = [], []
         for group in self.question.asked:
             reports = reports.filter(self._asked(group))
-            exact.append(_any(map(_exact, group)))
-            rank.append(_any(map(_loose, group)))
+            exact.append(any_of(map(_exact, group)))
+            rank.append(any_of(map(_loose, group)))
         score: Any = Value(0.0)
         if exact:
-            said = Choose(
-                When(words__affirmed=reduce(and_, exact), then=Value(4.0)), default=Value(0.0)
-            )
+            said = Choose(When(words__affirmed=all_of(exact), then=Value(4.0)), default=Value(0.0))
             by_rank = SearchRank(
                 F("words__affirmed"),
-                reduce(and_, rank),
+                all_of(rank),
                 weights=WEIGHTS,
                 normalization=Value(_WITHIN_ONE),
                 cover_density=COVER_DENSITY,
@@ -124,7 +118,7 @@ class Words:
         if self.question.denied:
             denied = [_exact(concept) for concept in self.question.denied if not concept.quoted]
             if denied:
-                all_denied = reduce(and_, denied)
+                all_denied = all_of(denied)
                 if not exact:
                     reports = reports.filter(words__denied=all_denied)
                 score = score + Choose(
@@ -135,12 +129,12 @@ class Words:
     def contradicting(self, reports: QuerySet[Report]) -> QuerySet[Report]:
         """Return the reports that deny something that is asked for and affirm it nowhere."""
         conditions = [
-            Q(words__denied=_any(map(_exact, group)))
-            & ~Q(_says("affirmed", _any(map(_exact, group))))
+            Q(words__denied=any_of(map(_exact, group)))
+            & ~Q(_says("affirmed", any_of(map(_exact, group))))
             for group in self.question.asked
             if not any(concept.quoted for concept in group)
         ]
-        return reports.filter(_any(conditions)) if conditions else reports.none()
+        return reports.filter(reduce(or_, conditions)) if conditions else reports.none()
 
 
 COVER_DENSITY = False
