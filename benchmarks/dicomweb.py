@@ -17,12 +17,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import dicomweb_retrieve
+from benchmarks import dicomweb_retrieve, dicomweb_store
 from benchmarks.dicomweb_pair import Pair, pair
 
 SECTIONS: dict[str, Callable[[Pair, argparse.Namespace], dict]] = {
     "frames": dicomweb_retrieve.frames,
     "metadata": dicomweb_retrieve.metadata,
+    "store": dicomweb_store.store,
 }
 
 

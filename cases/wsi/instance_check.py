@@ -31,6 +31,7 @@ from cases.wsi.reader import is_dicom
 from cases.wsi.values import clean_text
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+_NAMES = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 MAX_LINE_BYTES = 8192
 
 
@@ -39,36 +40,41 @@ def check_instance(path: Path, limits: Limits) -> InstanceFacts:
 
     The header is parsed whole and the pixel data walked over, not decoded.
     """
-    facts = InstanceFacts()
     try:
         if not is_dicom(path):
             return InstanceFacts(code="not_dicom", message="This is no DICOM file.")
-        facts = _identifiers(path)
-        if not facts.code:
-            read_header(path, limits)
+        return _facts(read_header(path, limits).dataset)
     except MemoryError:
-        return _refused(facts, ParseMemoryError())
+        return _refused(path, ParseMemoryError())
     except WsiError as error:
-        return _refused(facts, error)
+        return _refused(path, error)
     except Exception:  # a parser may raise anything on a broken file
-        return _refused(facts, CorruptError("The DICOM header cannot be read."))
-    return facts
+        return _refused(path, CorruptError("The DICOM header cannot be read."))
 
 
-def _refused(facts: InstanceFacts, error: WsiError) -> InstanceFacts:
+def _refused(path: Path, error: WsiError) -> InstanceFacts:
+    """Return why the instance is refused, with as much of its identity as can be read."""
+    try:
+        facts = _identifiers(path)
+    except Exception:  # MemoryError, too: the reason is known already
+        facts = InstanceFacts()
+    if facts.code:
+        return facts
     return replace(facts, code=error.code, message=error.message)
 
 
 def _identifiers(path: Path) -> InstanceFacts:
     """Return the identifiers, which lie before anything large. Raises on a broken header."""
-    names = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-    head: Dataset = read_file_meta_info(path)
-    if head.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+    meta = read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         # A deflated dataset would be inflated whole; it is refused for what it is.
-        names = ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", *names[2:])
-    else:
-        with path.open("rb") as file:
-            head = read_partial(file, stop_when=lambda tag, vr, length: tag > SERIES_UID)
+        return _facts(meta, ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", *_NAMES[2:]))
+    with path.open("rb") as file:
+        return _facts(read_partial(file, stop_when=lambda tag, vr, length: tag > SERIES_UID))
+
+
+def _facts(head: Dataset, names: tuple[str, ...] = _NAMES) -> InstanceFacts:
+    """Return the identifiers of a dataset, refused where one of its UIDs is none."""
     texts = [str(head.get(name) or "") for name in names]
     uids = [text if len(text) <= 64 and _UID.fullmatch(text) else "" for text in texts]
     wrong = [name for name, text, uid in zip(names, texts, uids, strict=True) if text and not uid]
