@@ -234,7 +234,8 @@ class Results:
             return dict(sorted(told.items()))
         which = -1 if self.query.all_fields else 0
         # The UIDs above also where the address says them: a viewer needs not remember.
-        wanted = {search.STUDY_UID, search.SERIES_UID, *self.query.fields}
+        above = () if self.levels == ["study"] else (search.STUDY_UID, search.SERIES_UID)
+        wanted = {*above, *self.query.fields}
         wanted = wanted.union(*(LEVELS[level][which] for level in self.levels))
         return {tag: told[tag] for tag in sorted(told) if tag in wanted}
 

@@ -120,6 +120,7 @@ def test_studies_with_what_the_standard_wants(archive, scanner):
     assert first["00201206"]["Value"] == [2]
     assert first["00201208"]["Value"] == [7]  # three levels each, and a label
     assert second["00201208"]["Value"] == [3]
+    assert not {"0020000E", "00080018", "00080060"} & set(first)
     assert virtual["0020000D"]["Value"] == [uid_of(archive.slide.case_id)]
     assert virtual["00100010"]["Value"] == [{"Alphabetic": "Poe^Edgar"}]
     assert virtual["00201208"]["Value"] == [archive.level_count]
