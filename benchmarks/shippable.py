@@ -159,6 +159,7 @@ def compared(bags: list[Bag], labels: list[str], weights: Path) -> dict[str, Ret
     tables["prototypes, as the site searches (default)"] = (
         1 - SITE_TOKEN_SHARE
     ) * vectors + SITE_TOKEN_SHARE * tokens
+    searched = tables["prototypes, as the site searches (default)"]
     tables["prototypes, tokens alone"] = tokens
     aligner = AlignerAggregator(load_aligner(weights))
     vectors, tokens = similarities(
@@ -168,6 +169,13 @@ def compared(bags: list[Bag], labels: list[str], weights: Path) -> dict[str, Ret
     tables["synthetic aligner"] = (1 - share) * vectors + share * tokens
     tables["synthetic aligner, vectors alone"] = vectors
     tables["synthetic aligner, tokens alone"] = tokens
+    looks = AlignerAggregator(aligner.model.with_settings(label_share=0.0))
+    tables["synthetic aligner, look part alone"], _ = similarities(
+        [looks.embed(b.features, b.coords_l0, b.size_l0) for b in bags]
+    )
+    tables["prototypes and synthetic aligner, half each"] = (
+        searched / searched.std() + tables["synthetic aligner"] / tables["synthetic aligner"].std()
+    )
     own = np.arange(len(bags))
     subjects = Subjects(np.unique(labels, return_inverse=True)[1].astype(np.int64), own, own)
     return {
