@@ -74,3 +74,13 @@ def features_read(path: str) -> StoredFeatures:
             )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise FeaturesUnreadable("The stored features cannot be read; index it again.") from error
+
+
+def features_are_usable(path: str) -> bool:
+    """Return whether the file is there and whole, by its header and length alone."""
+    try:
+        with safe_open(settings.DATA_DIR / path, framework="numpy") as file:
+            count = file.get_slice("features").get_shape()[0]
+            return bool(count and count == file.get_slice("coords_l0").get_shape()[0])
+    except (OSError, SafetensorError):
+        return False

@@ -17,7 +17,7 @@ from retrieval.engine.aligner.diagnoses import frequent_labels, label_of
 from retrieval.engine.aligner.folder import SlideLine, drawn_patches, is_complete, write_folder
 from retrieval.filters import SIGNED
 from retrieval.models import EmbeddingModel, SlideIndex, TrainingRun, TrainingSlide
-from retrieval.services.features import FeaturesUnreadable, features_read
+from retrieval.services.features import features_are_usable, features_read
 
 LABELS = {
     "code": "organ and diagnosis code of the signed report; its diagnosis line where it has none",
@@ -114,13 +114,11 @@ def training_items(
 
 
 def _require_features(images: list[SlideImage], paths: dict[UUID, str]) -> None:
-    missing = [image for image in images if image.pk not in paths]
-    for image in images:
-        if image.pk in paths:
-            try:
-                features_read(paths[image.pk])
-            except FeaturesUnreadable:
-                missing.append(image)
+    missing = [
+        image
+        for image in images
+        if image.pk not in paths or not features_are_usable(paths[image.pk])
+    ]
     if not missing:
         return
     listed = ", ".join(
