@@ -3,7 +3,8 @@
 Architecture after "Accurate and Scalable Multimodal Pathology Retrieval via Attentive
 Vision-Language Alignment", arXiv 2510.23224, written from its description. It is kept as it is
 described, with its weaknesses, so that its released weights give its own outputs; the default
-model is in `retrieval.engine.aligner`. Imports torch.
+model is in `retrieval.engine.aligner`. Large slides go through it in pieces: see
+`retrieval.engine.pieces`. Imports torch.
 """
 
 import math
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from retrieval.engine import pieces
 from retrieval.engine.errors import ModelMissing
 
 _NYSTROM_REMEDY = "Install it: pip install nystrom-attention einops"
@@ -110,6 +112,8 @@ class NystromLayer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return tokens of the same shape."""
+        if pieces.in_pieces(self, x):
+            return pieces.nystrom_layer(self.norm, self.attention, x)
         return x + self.attention(self.norm(x))
 
 
@@ -127,6 +131,8 @@ class PyramidPositions(nn.Module):
 
     def forward(self, x: torch.Tensor, side: int) -> torch.Tensor:
         """Return (B, 1 + side * side, D) of the same shape."""
+        if pieces.in_pieces(self, x):
+            return pieces.pyramid_positions([self.conv7, self.conv5, self.conv3], x, side)
         first, rest = x[:, :1], x[:, 1:]
         square = rest.transpose(1, 2).reshape(len(x), x.shape[2], side, side)
         square = square + self.conv7(square) + self.conv5(square) + self.conv3(square)
@@ -147,6 +153,8 @@ class GatedAttention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return shares (B, N) of the items (B, N, D)."""
+        if pieces.in_pieces(self, x):
+            return pieces.gated_scores(self.tanh, self.gate, self.score, x).softmax(dim=1)
         hidden = torch.tanh(self.tanh(x)) * torch.sigmoid(self.gate(x))
         return self.score(hidden).squeeze(-1).softmax(dim=1)
 
@@ -165,9 +173,12 @@ class MosaicPool(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Aggregated:
         """Return the tokens and the embedding of items (B, N, D)."""
-        reduced = self.reduce(x)
-        # Every patch is one sample of the batch norm, whichever slide it is from.
-        reduced = torch.relu(self.norm(reduced.flatten(0, 1)).view_as(reduced))
+        if pieces.in_pieces(self, x):
+            reduced = pieces.reduced(self.reduce, self.norm, x)
+        else:
+            reduced = self.reduce(x)
+            # Every patch is one sample of the batch norm, whichever slide it is from.
+            reduced = torch.relu(self.norm(reduced.flatten(0, 1)).view_as(reduced))
         attention = torch.stack([head(reduced) for head in self.heads], dim=1)
         tokens = attention @ reduced
         token_attention = self.final(tokens)
