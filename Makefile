@@ -106,6 +106,7 @@ screenshots: $(VENV)/.installed-dev browser-deps
 ## The benchmarks that docs/benchmarks.md quotes.
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.indexing
+	$(BIN)/python -m benchmarks.aggregation
 	$(BIN)/python -m benchmarks.query
 	$(BIN)/python -m benchmarks.tiles
 	$(BIN)/python -m benchmarks.audit

@@ -23,7 +23,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from cases.wsi.reader import open_slide
-from retrieval.engine.encoders import ImageEncoder, ImageEncoderSpec, load_image_encoder
+from retrieval.engine.encoders import (
+    ImageEncoder,
+    ImageEncoderSpec,
+    load_image_encoder,
+    weights_digest,
+)
 from retrieval.engine.errors import EngineError
 from retrieval.engine.evaluation import RetrievalResult, Subjects, evaluate_retrieval
 from retrieval.engine.mosaic import Mosaic, normalised, prototypes
@@ -168,7 +173,7 @@ def encode_slide(tiles: list[npt.NDArray[np.uint8]], encoder: ImageEncoder, mpp:
 
 
 def _key(spec: ImageEncoderSpec, slide: MadeSlide, mpp: float) -> str:
-    said = [spec.name, spec.weights_sha256, str(mpp), *(patch.path for patch in slide.patches)]
+    said = [spec.name, weights_digest(spec), str(mpp), *(patch.path for patch in slide.patches)]
     return hashlib.sha256("\n".join(said).encode()).hexdigest()[:32]
 
 

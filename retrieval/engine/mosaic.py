@@ -152,7 +152,9 @@ def prototypes(
         total += rows.sum(0, dtype=np.float64)
         points = _unit(rows, centre)
         nearest[part] = (points @ centres.T).argmax(1)
-        np.add.at(sums, nearest[part], points)
+        # Far faster than np.add.at, and without a float64 copy of the rows.
+        for cluster in range(len(centres)):
+            sums[cluster] += points[nearest[part] == cluster].sum(0, dtype=np.float64)
     if not np.isfinite(total).all():
         raise ValueError("features are not finite")
     counts = np.bincount(nearest, minlength=len(centres))

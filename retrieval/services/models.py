@@ -20,6 +20,7 @@ DEFAULT_IMAGE_MODEL = "efficientnet-lite0-prototypes-v1"
 DEFAULT_TEXT_MODEL = "all-minilm-l6-v2-v1"
 PROTOTYPES = "prototypes"
 MEAN_OF_TOKENS = "mean-of-tokens"
+OWN_POOLING = "own-pooling"  # as the text encoder's authors make one vector of a text
 TOKEN_COUNT = 16
 CENTRE_ASSET = (
     Path(__file__).parent.parent / "engine" / "assets" / "efficientnet-lite0-centre-v1.safetensors"
@@ -128,9 +129,9 @@ def model_register(*, like: EmbeddingModel, name: str, centre: np.ndarray, descr
 
 
 def encoder_model_register(
-    *, encoder: str, name: str, centre: np.ndarray | None = None
+    *, encoder: str, name: str, modality: str = Modality.IMAGE, centre: np.ndarray | None = None
 ) -> EmbeddingModel:
-    """Return a new inactive image model: prototypes over the features of a registered encoder.
+    """Return a new inactive model with a registered encoder: prototypes of slides, or texts.
 
     Its recipe keeps the SHA-256 of the weights that are accepted now.
 
@@ -141,32 +142,12 @@ def encoder_model_register(
     EngineError
         There is no such encoder, or its files are not accepted on this site.
     """
-    spec = IMAGE_ENCODERS[encoder]
-    if centre is not None and centre.shape != (spec.dimension,):
-        raise DomainError(
-            f"The centre has {centre.size} values, {encoder} gives {spec.dimension}.",
-            code="centre_misfits",
-        )
+    recipe = _image_recipe(encoder, centre) if modality == Modality.IMAGE else _text_recipe(encoder)
     with transaction.atomic():
         models_lock()
         if EmbeddingModel.objects.filter(name=name).exists():
             raise DomainError(f"There is a model named {name} already.", code="name_taken")
-        model = EmbeddingModel(
-            name=name,
-            modality=Modality.IMAGE,
-            encoder=spec.name,
-            aggregator=PROTOTYPES,
-            weights_sha256=weights_digest(spec),
-            dimension=spec.dimension,
-            token_count=TOKEN_COUNT,
-            patch_px=spec.patch_px,
-            mpp=spec.mpp,
-            centre=b"" if centre is None else centre.astype("<f4").tobytes(),
-            description=(
-                f"Centred mean of {spec.name} features and {TOKEN_COUNT} tissue prototypes. "
-                f"Licence of the encoder: {spec.licence}."
-            ),
-        )
+        model = EmbeddingModel(name=name, modality=modality, **recipe)
         try:
             model.full_clean(exclude=["centre"])
         except ValidationError as error:
@@ -175,6 +156,40 @@ def encoder_model_register(
     # After the commit, and so beside running searches and writes.
     vector_index_ensure(_TABLES[model.modality], model)
     return model
+
+
+def _image_recipe(encoder: str, centre: np.ndarray | None) -> dict[str, Any]:
+    spec = IMAGE_ENCODERS[encoder]
+    if centre is not None and centre.shape != (spec.dimension,):
+        raise DomainError(
+            f"The centre has {centre.size} values, {encoder} gives {spec.dimension}.",
+            code="centre_misfits",
+        )
+    return {
+        "encoder": spec.name,
+        "aggregator": PROTOTYPES,
+        "weights_sha256": weights_digest(spec),
+        "dimension": spec.dimension,
+        "token_count": TOKEN_COUNT,
+        "patch_px": spec.patch_px,
+        "mpp": spec.mpp,
+        "centre": b"" if centre is None else centre.astype("<f4").tobytes(),
+        "description": (
+            f"Centred mean of {spec.name} features and {TOKEN_COUNT} tissue prototypes. "
+            f"Licence of the encoder: {spec.licence}."
+        ),
+    }
+
+
+def _text_recipe(encoder: str) -> dict[str, Any]:
+    spec = TEXT_ENCODERS[encoder]
+    return {
+        "encoder": spec.name,
+        "aggregator": OWN_POOLING,
+        "weights_sha256": weights_digest(spec),
+        "dimension": spec.dimension,
+        "description": f"Report texts by {spec.name}. Licence of the encoder: {spec.licence}.",
+    }
 
 
 def models_kept_current() -> list[EmbeddingModel]:

@@ -16,7 +16,7 @@ from retrieval.engine.encoders import (
 )
 from retrieval.engine.errors import EngineError
 from retrieval.models import EmbeddingModel
-from retrieval.services.encoders import recipe_check, runtime_arguments
+from retrieval.services.encoders import ModelChanged, recipe_check, runtime_arguments
 
 
 class EncoderUnavailable(DomainError):
@@ -58,7 +58,7 @@ def encode_patches(model: EmbeddingModel, patches: np.ndarray) -> np.ndarray:
                 [np.empty((0, model.feature_width), np.float32)]
                 + [encoder.encode(patches[at : at + step]) for at in range(0, len(patches), step)]
             )
-    except (EngineError, EncoderServerError) as error:
+    except (EngineError, EncoderServerError, ModelChanged) as error:
         raise EncoderUnavailable(error.message) from error
 
 
@@ -69,7 +69,7 @@ def encode_texts(model: EmbeddingModel, texts: list[str]) -> np.ndarray:
     """
     try:
         recipe_check(model)
-    except EngineError as error:
+    except (EngineError, ModelChanged) as error:
         raise EncoderUnavailable(error.message) from error
     return encode_texts_by(model.encoder, texts)
 

@@ -8,12 +8,11 @@ from retrieval.engine import encoders
 from retrieval.engine.encoders import files
 from retrieval.models import EmbeddingModel, SlideIndex
 from retrieval.services import indexing, query_encoding
-from retrieval.services.encoders import ModelChanged
 from retrieval.services.models import DEFAULT_IMAGE_MODEL, ensure_default_models
 from retrieval.services.switching import model_activate
 from tests.factories import DepartmentFactory, make_slide_image
 from tests.retrieval.fakes import PINK, ArraySlide, painted
-from tests.retrieval.tiny_models import tiny, write_phikon
+from tests.retrieval.tiny_models import tiny, write_phikon, write_sentences
 
 pytestmark = pytest.mark.django_db
 State = SlideIndex.State
@@ -79,12 +78,11 @@ def test_pinning_what_is_not_there_or_not_expected_is_refused(phikon):
 
 
 def test_a_model_is_made_of_accepted_files_only(phikon):
-    ensure = "phikon-v2-prototypes-v1"
     with pytest.raises(CommandError, match="encoders pin phikon-v2"):
         call_command("add_model", "phikon-v2")
     call_command("encoders", "pin", "phikon-v2")
     call_command("add_model", "phikon-v2")
-    model = EmbeddingModel.objects.get(name=ensure)
+    model = EmbeddingModel.objects.get(name="phikon-v2-prototypes-v1")
     assert not model.is_active
     assert (model.encoder, model.dimension, model.patch_px) == ("phikon-v2", 16, 28)
     assert model.weights_sha256 == files.read_pins()["phikon-v2"].weights_sha256
@@ -125,7 +123,7 @@ def made(models):
     call_command("encoders", "pin", "phikon-v2")
     call_command("add_model", "phikon-v2")
     model = EmbeddingModel.objects.get(name="phikon-v2-prototypes-v1")
-    model_activate(model=model)
+    model_activate(model=model, force=True)
     return model
 
 
@@ -150,7 +148,7 @@ def test_other_weights_never_mix_with_the_vectors_of_a_model(phikon, models, mon
     row = index_one(monkeypatch)
     assert (row.state, row.reason_code) == (State.FAILED, "model_changed")
     patches = np.zeros((1, 28, 28, 3), np.uint8)
-    with pytest.raises(ModelChanged, match="add_model"):
+    with pytest.raises(query_encoding.EncoderUnavailable, match="add_model"):
         query_encoding.encode_patches(model, patches)
 
 
@@ -160,3 +158,14 @@ def test_the_defaults_need_no_models_folder(models):
     assert image.name == DEFAULT_IMAGE_MODEL
     assert query_encoding.encode_texts(text, ["lung"]).shape == (1, 384)
     assert not models.exists()
+
+
+def test_reports_too_are_embedded_by_a_chosen_encoder(models):
+    write_sentences(models / "our-words")
+    call_command("encoders", "pin", "sentence:our-words")
+    call_command("add_model", "sentence:our-words", "--text")
+    model = EmbeddingModel.objects.get(name="sentence-our-words-text-v1")
+    assert (model.modality, model.dimension, model.is_active) == ("text", 16, False)
+    assert query_encoding.encode_texts(model, ["tumour of the lung"]).shape == (1, 16)
+    with pytest.raises(CommandError, match="no text encoder 'uni'"):
+        call_command("add_model", "uni", "--text")

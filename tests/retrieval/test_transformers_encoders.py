@@ -17,6 +17,7 @@ from retrieval.engine import encoders
 from retrieval.engine.encoders import files
 from retrieval.engine.errors import ModelCorrupt, ModelMissing
 from tests.retrieval.tiny_models import (
+    BERT,
     load,
     normalised,
     save,
@@ -24,16 +25,9 @@ from tests.retrieval.tiny_models import (
     tiny,
     write_bert_tokenizer,
     write_json,
+    write_sentences,
 )
 
-BERT = {
-    "vocab_size": 12,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "max_position_embeddings": 40,
-}
 TEXTS = ["tumour of the lung", "colon", "the the tumour of the colon of the lung"]
 
 
@@ -197,25 +191,6 @@ def test_keeps_text_side_needs_no_code_of_its_repository(models, monkeypatch):
         expected = bert(**bert_tokens(folder)).pooler_output
     expected = torch.nn.functional.normalize(expected, dim=1).numpy()
     assert load(spec).encode(TEXTS) == pytest.approx(expected, abs=1e-4)
-
-
-def write_sentences(folder, mode="mean", *, prefix="", pooler=False):
-    write_bert_tokenizer(folder)
-    config = BertConfig(**BERT)
-    bert = scrambled(BertModel(config, add_pooling_layer=pooler))
-    state = {f"{prefix}{k}": v for k, v in bert.state_dict().items()}
-    if prefix:
-        state["cls.predictions.bias"] = torch.zeros(12)
-    save(state, folder / "model.safetensors")
-    write_json(folder / "config.json", config.to_dict())
-    write_json(folder / "sentence_bert_config.json", {"max_seq_length": 24})
-    write_json(
-        folder / "1_Pooling" / "config.json",
-        {"word_embedding_dimension": 16, f"pooling_mode_{mode}_tokens": True}
-        if mode == "mean"
-        else {f"pooling_mode_{mode}_token": True, "pooling_mode_mean_tokens": False},
-    )
-    return bert
 
 
 @pytest.mark.parametrize("mode", ["mean", "cls"])

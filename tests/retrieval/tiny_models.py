@@ -18,6 +18,15 @@ from retrieval.engine.encoders.files import find_weights, pin
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "tumour", "lung", "colon", "of", "the"]
 
+BERT = {
+    "vocab_size": 12,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 40,
+}
+
 
 def tiny(monkeypatch, kind: str, name: str, **changes):
     """Return the catalogue's entry with other sizes, registered in its place, unpinned."""
@@ -92,6 +101,28 @@ def write_bert_tokenizer(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
     BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+
+
+def write_sentences(folder: Path, mode: str = "mean", *, prefix: str = "", pooler: bool = False):
+    """Write a tiny BERT as sentence-transformers lays it out, and return it."""
+    from transformers import BertConfig, BertModel
+
+    write_bert_tokenizer(folder)
+    config = BertConfig(**BERT)
+    bert = scrambled(BertModel(config, add_pooling_layer=pooler))
+    state = {f"{prefix}{k}": v for k, v in bert.state_dict().items()}
+    if prefix:
+        state["cls.predictions.bias"] = torch.zeros(12)
+    save(state, folder / "model.safetensors")
+    write_json(folder / "config.json", config.to_dict())
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": 24})
+    write_json(
+        folder / "1_Pooling" / "config.json",
+        {"word_embedding_dimension": 16, f"pooling_mode_{mode}_tokens": True}
+        if mode == "mean"
+        else {f"pooling_mode_{mode}_token": True, "pooling_mode_mean_tokens": False},
+    )
+    return bert
 
 
 def normalised(spec, patches) -> torch.Tensor:

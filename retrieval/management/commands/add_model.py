@@ -1,4 +1,4 @@
-"""manage.py add_model: an embedding model of prototypes with another encoder."""
+"""manage.py add_model: an embedding model with another encoder, of slides or of reports."""
 
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,20 @@ from retrieval.engine.encoders import load_image_encoder
 from retrieval.engine.errors import EngineError
 from retrieval.services import centres
 from retrieval.services.encoders import runtime_arguments
-from retrieval.services.models import encoder_model_register
+from retrieval.services.models import PROTOTYPES, Modality, encoder_model_register
 
 
 class Command(BaseCommand):
     help = (
-        "Make an embedding model with another image encoder: its patch features, 16 prototypes "
-        "a slide, their mean. It is not active, and has no slides yet. Afterwards manage.py "
-        "fit_centre can fit its centre to the archive."
+        "Make an embedding model with another encoder. Of slides: its patch features, 16 "
+        "prototypes a slide, their mean. With --text, of reports. It is not active and has no "
+        "vectors yet: see manage.py models."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("encoder", help="Name of an image encoder: manage.py encoders list")
-        parser.add_argument("--name", default="", help="Default: ENCODER-prototypes-v1")
+        parser.add_argument("encoder", help="Name of an encoder: manage.py encoders list")
+        parser.add_argument("--text", action="store_true", help="Of reports, by a text encoder")
+        parser.add_argument("--name", default="", help="Default: ENCODER-prototypes-v1 or -text-v1")
         parser.add_argument(
             "--centre",
             default="none",
@@ -40,13 +41,16 @@ class Command(BaseCommand):
             elif source != "none":
                 centre = centres.centre_read(Path(source))
             model = encoder_model_register(
-                encoder=encoder, name=options["name"] or _name(encoder), centre=centre
+                encoder=encoder,
+                name=options["name"] or _name(encoder, "text" if options["text"] else PROTOTYPES),
+                modality=Modality.TEXT if options["text"] else Modality.IMAGE,
+                centre=centre,
             )
         except (DomainError, EngineError) as error:
             raise CommandError(error.message) from error
         self.stdout.write(f"{model.name}: {model.dimension} values, not active")
 
 
-def _name(encoder: str) -> str:
-    # A slug: an encoder's name may hold a dot.
-    return f"{encoder.replace('.', '-')}-prototypes-v1"
+def _name(encoder: str, kind: str) -> str:
+    # A slug: an encoder's name may hold a dot or a colon.
+    return f"{encoder.replace('.', '-').replace(':', '-')}-{kind}-v1"
