@@ -145,7 +145,7 @@ def test_a_socket_left_behind_does_not_stop_the_next_process(tmp_path):
 
 
 class Model:
-    encoder, dimension = "fake", 6
+    encoder, dimension, feature_width = "fake", 6, 6
 
 
 def test_queries_go_to_the_process_where_one_is_configured(server, settings, monkeypatch):
