@@ -17,7 +17,7 @@ from retrieval.engine.aligner.model import Aligner, load_aligner
 from retrieval.engine.aligner.statistics import bag_statistics
 from retrieval.engine.encoders import sha256_of
 from retrieval.engine.errors import EngineError
-from retrieval.engine.evaluation import RetrievalResult, effective_rank
+from retrieval.engine.evaluation import RetrievalResult
 from retrieval.engine.evaluation_report import (
     ClassFigures,
     EvaluationReport,
@@ -29,6 +29,7 @@ from retrieval.engine.evaluation_report import (
     confusion_of,
     method_figures,
     pair_figures,
+    token_distinctness,
 )
 from retrieval.engine.file_evaluation import (
     TextResults,
@@ -122,8 +123,8 @@ def _evaluate(options: argparse.Namespace) -> None:
             classes = class_figures(results["default"], archive.label_names(), results["mean"])
             _out("### Per class, default\n")
             _out(_class_table(classes))
-    rank = _rank(embedded.tokens, embedded.present)
-    _out(f"Effective rank of the tokens, mean: {rank:.1f}\n")
+    rank = token_distinctness(embedded.tokens, embedded.present)
+    _out(f"Effective rank of the tokens: {rank}\n")
     texts: dict[str, TextResults] = {}
     if model.words is not None and archive.reports:
         texts["default"] = text_results(model, embedded, archive, queries)
@@ -157,7 +158,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             ("Queries", f"{len(queries)} slides of the split {options.split}"),
             ("Slides", f"{len(archive)}; learned from: the split {options.train_split}"),
             ("Model", f"{options.model.name}, SHA-256 {sha256_of(options.model)}"),
-            ("Effective rank of the tokens", f"{rank:.1f} of {model.config.token_count}"),
+            ("Effective rank of the tokens", rank),
         ],
         notes=["The query's own patient is never in the gallery."],
         sections=sections,
@@ -201,12 +202,6 @@ def _grid(archive: Archive, rivals: Sequence[Rival], queries: Ints) -> list[Grid
         )
         for query, nearest in zip(asked, found, strict=True)
     ]
-
-
-def _rank(tokens: Any, present: Any) -> float:
-    step = max(1, len(tokens) // 500)
-    ranks = [effective_rank(tokens[i][present[i]]) for i in range(0, len(tokens), step)]
-    return float(np.mean(ranks))
 
 
 def _settings_of(path: Path, model: Aligner) -> FitSettings:

@@ -302,12 +302,33 @@ def cohen_kappa(first: Sequence[object], second: Sequence[object], *, weights: s
     return float("nan") if expected == 0 else float(1 - (cost * table).sum() / expected)
 
 
-def effective_rank(tokens: npt.NDArray[np.floating]) -> float:
+def effective_rank(tokens: npt.NDArray[np.floating], *, centred: bool = False) -> float:
     """Return how many directions the tokens (M, D) of a slide really use, 1 to M.
 
     The exponential of the entropy of the normalised squared singular values. Roy and
     Vetterli, "The effective rank", EUSIPCO 2007, with squared values: shares of energy.
+
+    centred: take the slide's mean token off first. What all tissue of a slide has in common,
+    its stain and its diagnosis, is one direction that outweighs the others however distinct
+    the tokens are; without it, 1 to M - 1, and 1 where all tokens are one.
     """
-    energy = np.linalg.svd(np.asarray(tokens, np.float64), compute_uv=False) ** 2
-    shares = energy[energy > 0] / max(float(energy.sum()), 1e-12)
+    values = np.asarray(tokens, np.float64)
+    if centred:
+        values = values - values.mean(0)
+    energy = np.linalg.svd(values, compute_uv=False) ** 2
+    # Rounding is no direction: tokens that are all the same have none left.
+    energy = energy[energy > 1e-12 * max(float((np.asarray(tokens) ** 2).sum()), 1e-300)]
+    if not len(energy):
+        return 1.0
+    shares = energy / energy.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def mean_cosine(tokens: npt.NDArray[np.floating]) -> float:
+    """Return the mean cosine between different tokens (M, D) of a slide; nan for a single one."""
+    values = np.asarray(tokens, np.float64)
+    unit = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    count = len(unit)
+    if count < 2:
+        return float("nan")
+    return float(((unit @ unit.T).sum() - count) / (count * (count - 1)))

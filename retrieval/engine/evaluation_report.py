@@ -4,7 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from retrieval.engine.evaluation import PairResult, RetrievalResult
+import numpy as np
+import numpy.typing as npt
+
+from retrieval.engine.evaluation import (
+    PairResult,
+    RetrievalResult,
+    effective_rank,
+    mean_cosine,
+)
 
 Interval = tuple[float, float]
 
@@ -178,4 +186,30 @@ def confusion_of(result: RetrievalResult, names: Sequence[str]) -> Confusion:
     used = [at for at in range(len(names)) if table[at].any() or table[:, at].any()]
     return Confusion(
         [names[at] for at in used], [[int(table[row, at]) for at in used] for row in used]
+    )
+
+
+def token_distinctness(
+    tokens: npt.NDArray[np.floating], present: npt.NDArray[np.bool_], *, most: int = 500
+) -> str:
+    """Return in words how distinct the tokens (S, M, D) of a slide are, over evenly taken slides.
+
+    Slides with a single token are left out: they have nothing to be distinct from.
+    """
+    chosen = np.flatnonzero(present.sum(1) > 1)
+    chosen = chosen[:: max(1, len(chosen) // most)]
+    if not len(chosen):
+        return "every slide has one token only"
+    own = [tokens[slide][present[slide]] for slide in chosen]
+    plain, centred, cosine = (
+        float(np.mean([measure(t) for t in own]))
+        for measure in (
+            effective_rank,
+            lambda t: effective_rank(t, centred=True),
+            mean_cosine,
+        )
+    )
+    return (
+        f"{plain:.1f} of {present.shape[1]}; {centred:.1f} without the slide's mean token; "
+        f"mean cosine between two tokens {cosine:.2f}"
     )

@@ -16,7 +16,7 @@ from cases.permissions import departments_with
 from cases.services.audit import Action, access_events_listed
 from cases.services.store import thumbnail_file
 from retrieval.engine.aggregators import UnknownWords
-from retrieval.engine.evaluation import RetrievalResult, effective_rank, evaluate_retrieval
+from retrieval.engine.evaluation import RetrievalResult, evaluate_retrieval
 from retrieval.engine.evaluation_report import (
     EvaluationReport,
     GridCell,
@@ -28,6 +28,7 @@ from retrieval.engine.evaluation_report import (
     confusion_of,
     method_figures,
     pair_figures,
+    token_distinctness,
 )
 from retrieval.engine.file_evaluation import (
     ask_by_texts,
@@ -219,7 +220,6 @@ def _report(
     else:
         sections.append(section)
     names = archive.label_names()
-    ranks = [effective_rank(t[p]) for t, p in zip(site.tokens, site.present, strict=True)]
     return EvaluationReport(
         title=f"Evaluation of {model.name}",
         facts=[
@@ -230,7 +230,7 @@ def _report(
             ("Diagnoses", str(len(names))),
             ("Text model", text_model.name if text_model else "none"),
             ("Patches compared by the rivals", f"at most {_most(archive.offsets)} a slide"),
-            ("Effective rank of the tokens", f"{np.mean(ranks):.1f} of {model.token_count}"),
+            ("Effective rank of the tokens", token_distinctness(site.tokens, site.present)),
         ],
         notes=notes,
         sections=sections,

@@ -9,7 +9,9 @@ from retrieval.engine.evaluation import (
     effective_rank,
     evaluate_pairs,
     evaluate_retrieval,
+    mean_cosine,
 )
+from retrieval.engine.evaluation_report import token_distinctness
 
 
 def _subjects(labels, patients=None, hospitals=None):
@@ -134,3 +136,23 @@ def test_kappa():
 def test_effective_rank_tells_collapse():
     assert effective_rank(np.ones((4, 8))) == pytest.approx(1)
     assert effective_rank(np.eye(8)[:4]) == pytest.approx(4)
+
+
+def test_a_common_direction_hides_distinct_tokens_unless_it_is_taken_off():
+    tokens = np.hstack([np.full((4, 1), 9.0), np.eye(4)])
+    assert effective_rank(tokens) < 1.2
+    # Four points around their mean span three directions evenly.
+    assert effective_rank(tokens, centred=True) == pytest.approx(3)
+    assert effective_rank(np.ones((4, 8)), centred=True) == 1
+    assert mean_cosine(tokens) == pytest.approx(81 / 82)
+    assert mean_cosine(np.eye(3)) == pytest.approx(0)
+    assert np.isnan(mean_cosine(np.ones((1, 3))))
+
+
+def test_distinctness_in_words_leaves_out_slides_of_one_token():
+    tokens = np.stack([np.eye(3), np.ones((3, 3))])
+    present = np.array([[True] * 3, [True, False, False]])
+    said = token_distinctness(tokens, present)
+    assert said.startswith("3.0 of 3; 2.0 without")
+    assert said.endswith("0.00")
+    assert "one token" in token_distinctness(tokens[1:], present[1:])
