@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from cases.models import Report, SlideImage
@@ -80,11 +80,35 @@ def manifest_words(rows: Iterable[dict[str, Any]]) -> set[str]:
     """
     words = {*COLUMNS, *DIAGNOSIS_COLUMNS, *_JSON_WORDS, *_SYSTEMS}
     words.update(part for option in OPTIONS for part in option)
+    rows = list(rows)
+    for key in ("patient", "series_instance_uid"):
+        words.add(str(len({row[key] for row in rows})))
     for row in rows:
         words.update(str(row[name]) for name in ("organ_code", "organ"))
         words.update(row.get(name, "") for name in DIAGNOSIS_COLUMNS)
         words.update(str(value) for value in row.values() if isinstance(value, int))
     return words - {""}
+
+
+def manifest_values(name: str, data: bytes) -> Iterator[str]:
+    """Yield every cell, key and value of a written manifest, read anew."""
+    if name.endswith(".csv"):
+        for row in csv.reader(io.StringIO(data.decode())):
+            yield from filter(None, row)
+    else:
+        yield from _leaves(json.loads(data))
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from _leaves(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _leaves(inner)
+    elif value != "":
+        yield str(value)
 
 
 def manifest_csv(rows: Iterable[dict[str, Any]], *, with_diagnoses: bool) -> bytes:

@@ -25,6 +25,7 @@ from cases.services.export_manifest import (
     manifest_csv,
     manifest_json,
     manifest_row,
+    manifest_values,
     manifest_words,
 )
 from cases.services.export_projects import project_key
@@ -45,7 +46,7 @@ from cases.wsi.deidentify import (
     Pseudonyms,
     export_instance,
     scan_file,
-    scan_text,
+    scan_words,
 )
 from cases.wsi.errors import WsiError
 from cases.wsi.values import sha256_of_file
@@ -266,7 +267,7 @@ class _Run:
             ("manifest.csv", manifest_csv(self.rows, with_diagnoses=self.export.with_diagnoses)),
             ("manifest.json", manifest_json(self.rows, project=project)),
         ):
-            scan_text(data, name, self.identifiers, issued)
+            scan_words(manifest_values(name, data), name, self.identifiers, issued)
             target.writestr(zipfile.ZipInfo(name, _NO_TIME), data)
 
     def _beat(self, force: bool = False) -> None:

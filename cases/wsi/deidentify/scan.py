@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -98,11 +98,24 @@ def scan_file(
         _search_all(file, header, ByteSearch(identifiers.patterns(PIXELS_MIN)), tick)
 
 
-def scan_text(data: bytes, name: str, identifiers: Identifiers, issued: set[str]) -> None:
-    """Raise LeakError when a text file of the export holds an identifying value."""
-    for word in sorted(issued, key=len, reverse=True):
-        data = data.replace(word.encode(), b" " * len(word))
-    _search_header(data, identifiers, name)
+def scan_words(
+    values: Iterable[str], name: str, identifiers: Identifiers, allowed: set[str]
+) -> None:
+    """Raise LeakError unless every value of a text file, read anew, is one that it may hold.
+
+    Parameters
+    ----------
+    values
+        All cells, or all keys and values; each is looked up once, however many there are.
+    allowed
+        Pseudonyms, hashes, counts, codes and the file's own words.
+    """
+    texts = {text.casefold() for text in identifiers.texts}
+    for value in values:
+        if value not in allowed:
+            raise LeakError(name)
+        if value in identifiers.uids or (len(value) > 12 and value.casefold() in texts):
+            raise LeakError(name)
 
 
 def _scan_issued(identifiers: Identifiers, issued: set[str]) -> None:
@@ -297,11 +310,11 @@ def _masked(header: bytes, dataset: Dataset, issued: set[str]) -> bytes:
     return header
 
 
-def _search_header(header: bytes, identifiers: Identifiers, name: str = "header") -> None:
+def _search_header(header: bytes, identifiers: Identifiers) -> None:
     small = header.lower()
     for pattern in identifiers.patterns(HEADER_MIN):
         if pattern in small:
-            raise LeakError(f"bytes of the {name}")
+            raise LeakError("bytes of the header")
 
 
 def _search_all(

@@ -18,7 +18,7 @@ from cases.wsi.deidentify import (
     is_exported,
     read_source,
     scan_file,
-    scan_text,
+    scan_words,
 )
 from tests.cases.exports.planted import NAME, TEXT, UID, write_planted_slide
 
@@ -237,12 +237,14 @@ def test_a_pseudonym_that_is_an_original_is_found(tmp_path, exported):
         scan_file(file, identifiers, issued)
 
 
-def test_a_manifest_with_a_name_is_found():
+def test_a_manifest_with_anything_unexpected_is_found():
     identifiers = Identifiers()
-    identifiers.add(NAME)
-    scan_text(b"patient,PAAAAAAAAAAAA", "manifest", identifiers, {"PAAAAAAAAAAAA"})
-    with pytest.raises(LeakError):
-        scan_text(f"patient,{NAME.upper()}".encode(), "manifest", identifiers, set())
+    identifiers.add(NAME, "Quixadelbaum-7731995")
+    allowed = {"patient", "PAAAAAAAAAAAA", "Quixadelbaum-7731995"}
+    scan_words(["patient", "PAAAAAAAAAAAA"], "manifest", identifiers, allowed)
+    for value in (NAME.upper(), "anything", "Quixadelbaum-7731995"):
+        with pytest.raises(LeakError):
+            scan_words(["patient", value], "manifest", identifiers, allowed)
 
 
 def test_a_patient_whose_name_is_a_word_of_the_standard_is_no_leak(tmp_path, exported):
