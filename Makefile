@@ -79,7 +79,7 @@ browser-deps:
 	@command -v chromium >/dev/null || { \
 	  SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 	  $$SUDO apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq chromium >/dev/null; }
-	@[ ! -f package-lock.json ] || [ -d node_modules/axe-core ] || ! command -v npm >/dev/null || npm ci --silent --no-audit --no-fund
+	@[ ! -f package-lock.json ] || [ -d node_modules/dicom-microscopy-viewer ] || ! command -v npm >/dev/null || npm ci --silent --no-audit --no-fund
 
 # The tests talk to other vendors' DICOM programs; those that are missing are skipped by name.
 PARTNERS := orthanc orthanc-dicomweb orthanc-wsi dcmtk dicom3tools
