@@ -180,7 +180,14 @@ def _drawn(site, page_html: str, target: Path) -> np.ndarray:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=CHROMIUM,
-                args=["--no-sandbox", "--disable-gpu", "--use-gl=swiftshader", "--no-first-run"],
+                # The viewer draws with WebGL, which here is done in software.
+                args=[
+                    "--no-sandbox",
+                    "--no-first-run",
+                    "--use-angle=swiftshader",
+                    "--enable-unsafe-swiftshader",
+                    "--ignore-gpu-blocklist",
+                ],
             )
             page = browser.new_page(viewport={"width": 900, "height": 700})
             said: list[str] = []
@@ -191,7 +198,9 @@ def _drawn(site, page_html: str, target: Path) -> np.ndarray:
                 "response",
                 lambda answer: "/frames/" in answer.url and frames.append(answer.status),
             )
-            page.route("**/viewer-test/**", lambda route: _serve(route, page_html))
+            # Its worker, which decodes, it looks for at an address of its own.
+            for where in ("**/viewer-test/**", "**/static/js/**"):
+                page.route(where, lambda route: _serve(route, page_html))
             page.goto(f"{site.origin}/viewer-test/index.html")
             page.wait_for_function("window.levels || window.failures.length", timeout=120_000)
             assert page.evaluate("window.failures") == [], said
@@ -213,13 +222,13 @@ def _drawn(site, page_html: str, target: Path) -> np.ndarray:
 
 
 def _serve(route, page_html: str) -> None:
-    name = route.request.url.rpartition("/viewer-test/")[2].partition("?")[0]
+    name = route.request.url.rpartition("/")[2].partition("?")[0]
     if name == "index.html":
         route.fulfill(body=page_html, content_type="text/html")
         return
     file = CLIENT if name == "client.js" else VIEWER / name
     if not file.exists():
-        file = VIEWER / "dynamic-import" / Path(name).name
+        file = VIEWER / "dynamic-import" / name
     if not file.exists():
         route.fulfill(status=404, body="")
         return
