@@ -75,6 +75,15 @@ class SlideUpload(LeasedWork, Record):
     def __str__(self) -> str:
         return f"Upload {self.id}"
 
+    @property
+    def is_sent_by_hand(self) -> bool:
+        """Return whether a person or an API client sends it, and may still change their mind.
+
+        What a device was told is kept is nobody's to take back before it is processed.
+        """
+        devices = {self.Source.DICOM, self.Source.DICOMWEB, self.Source.FOLDER}
+        return self.source not in devices
+
 
 class UploadFilesQuerySet(VisibleQuerySet):
     def _visible(self, departments: frozenset[int]) -> models.Q:

@@ -81,7 +81,7 @@ def _locked(upload_file: UploadFile) -> Iterator[int]:
 def _require_open(upload_file: UploadFile, user: Any) -> None:
     upload = upload_file.upload
     permissions.require(user, "upload", upload.department_id)
-    if upload.state != SlideUpload.State.RECEIVING:
+    if upload.state != SlideUpload.State.RECEIVING or not upload.is_sent_by_hand:
         raise UploadClosed
 
 

@@ -46,6 +46,8 @@ def sweep_abandoned() -> int:
     busy = UploadFile.objects.filter(updated_at__gte=since).values("upload_id")
     return (
         SlideUpload.objects.filter(state=State.RECEIVING, updated_at__lt=since)
+        # Those of the DICOM network are acknowledged: they are handed over, never given up.
+        .exclude(source=SlideUpload.Source.DICOM)
         .exclude(pk__in=busy)
         .update(
             state=State.CANCELLED,

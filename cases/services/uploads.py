@@ -186,7 +186,7 @@ def upload_add_file(
     """Announce one more file of an upload that is still receiving."""
     permissions.require(user, "upload", upload.department_id)
     locked = SlideUpload.objects.select_for_update().get(pk=upload.pk)
-    if locked.state != State.RECEIVING:
+    if locked.state != State.RECEIVING or not locked.is_sent_by_hand:
         raise Conflict("This upload is closed and takes no more files.", code="upload_closed")
     (announced,) = _clean_files([(name, size_bytes, sha256)])
     sizes = list(locked.files.values_list("size_bytes", flat=True))
@@ -201,7 +201,7 @@ def upload_remove_file(*, upload_file: UploadFile, user: Any) -> None:
     """Take a file out of an upload that is still receiving (tus termination)."""
     permissions.require(user, "upload", upload_file.upload.department_id)
     locked = SlideUpload.objects.select_for_update().get(pk=upload_file.upload_id)
-    if locked.state != State.RECEIVING:
+    if locked.state != State.RECEIVING or not locked.is_sent_by_hand:
         raise Conflict("This upload is closed.", code="upload_closed")
     path = store.spool_file(upload_file)
     upload_file.delete()
@@ -215,6 +215,8 @@ def upload_finish(*, upload: SlideUpload, user: Any) -> SlideUpload:
     locked = SlideUpload.objects.select_for_update().get(pk=upload.pk)
     if locked.state == State.CANCELLED:
         raise Conflict("This upload was cancelled.", code="upload_closed")
+    if locked.state == State.RECEIVING and not locked.is_sent_by_hand:
+        raise Conflict("This upload ends by itself.", code="upload_closed")
     if locked.state == State.RECEIVING:
         missing = locked.files.exclude(offset_bytes=F("size_bytes")).count()
         if missing or not locked.files.exists():
@@ -258,12 +260,16 @@ def upload_retry(*, upload: SlideUpload, user: Any) -> SlideUpload:
 def upload_cancel(*, upload: SlideUpload, user: Any) -> SlideUpload:
     """Give up an upload that is receiving or has failed; its bytes go. Idempotent."""
     permissions.require(user, "upload", upload.department_id)
-    changed = SlideUpload.objects.filter(
-        pk=upload.pk, state__in=[State.RECEIVING, State.FAILED]
-    ).update(state=State.CANCELLED, finished_at=timezone.now())
+    closable = [State.RECEIVING, State.FAILED] if upload.is_sent_by_hand else [State.FAILED]
+    changed = SlideUpload.objects.filter(pk=upload.pk, state__in=closable).update(
+        state=State.CANCELLED, finished_at=timezone.now()
+    )
     upload.refresh_from_db()
     if not changed and upload.state != State.CANCELLED:
-        raise Conflict("This upload is being processed or is finished.", code="upload_closed")
+        raise Conflict(
+            "This upload is being processed, is finished, or comes from a device.",
+            code="upload_closed",
+        )
     if changed:
         access_event_record(
             user=user,

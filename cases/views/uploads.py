@@ -105,7 +105,8 @@ def upload(request: HttpRequest, pk: UUID) -> HttpResponse:
         "upload": row,
         "is_receiving": row.state == State.RECEIVING,
         "is_working": row.state in {State.QUEUED, State.RUNNING},
-        "may_send": permissions.may(request.user, "upload", row.department_id),
+        "may_send": permissions.may(request.user, "upload", row.department_id)
+        and (row.is_sent_by_hand or row.state != State.RECEIVING),
         "may_retry": permissions.may(request.user, "retry_work", row.department_id),
     }
     if request.htmx:

@@ -12,6 +12,8 @@ from pydicom import dcmread
 from cases.models import SlideImage
 from cases.services.store import image_path
 from cases.wsi.reader import open_slide
+from retrieval.models import SlideIndex
+from retrieval.services.indexing import index_run
 from tests.cases.intake.conftest import only_item
 from tests.dicom_formats import (
     CODERS,
@@ -188,6 +190,10 @@ def test_fluorescence_is_shown_in_colours_and_known_as_such(deliver, tmp_path, r
     write_dicom_slide(tmp_path / "s", rgb=rgb, levels=LEVELS, jpeg=False, stain="", change=change)
     image = taken(deliver(tmp_path / "s"))
     assert image.is_fluorescence
+    index = SlideIndex.objects.get(slide_image=image)
+    assert index_run(index.pk) == "skipped"
+    index.refresh_from_db()
+    assert index.reason_code == "fluorescence"
     read = read_level(image)
     height, width = read.shape[:2]
     # DAPI (385 nm) is blue, FITC (490 nm) green; each bright enough to be seen, the rest dark.
