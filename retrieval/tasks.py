@@ -34,3 +34,8 @@ def report_sweep_task() -> int:
 def vote_calibration_task() -> int:
     """Each night: learn what similarity was worth in each department's labelled cases."""
     return vote_calibration.votes_calibrate()
+
+
+def write_dicom_results_task(pk: str) -> bool:
+    """Write what the model of one index saw as DICOM objects (cluster "indexing")."""
+    return dicom_results.results_write_for(pk)

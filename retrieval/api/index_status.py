@@ -2,12 +2,17 @@
 
 import django_filters
 from django.db.models import QuerySet
-from rest_framework import mixins, serializers, viewsets
+from drf_spectacular.utils import extend_schema
+from rest_framework import mixins, serializers, status, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
 
 from cases.api.audited import UUID_PATTERN
 from cases.models import ApiToken
 from retrieval import selectors_indexing
 from retrieval.models import SlideIndex
+from retrieval.services.dicom_results import results_request
 
 
 class IndexStatusSerializer(serializers.ModelSerializer):
@@ -70,6 +75,7 @@ class IndexStatusViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, views
     """The state of indexing of the slide images that the caller may see."""
 
     read_scope = ApiToken.Scope.INDEX_READ
+    write_scope = ApiToken.Scope.DICOMWEB_WRITE
     serializer_class = IndexStatusSerializer
     filterset_class = IndexStatusFilters
     ordering_fields = ("created_at", "changed_at", "state")
@@ -80,3 +86,11 @@ class IndexStatusViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, views
         return selectors_indexing.slide_indexes(user=self.request.user).select_related(
             "department", "model", "slide_image"
         )
+
+    @extend_schema(request=None, responses={202: IndexStatusSerializer})
+    @action(detail=True, methods=["post"], url_path="dicom-results", filter_backends=[])
+    def dicom_results(self, request: Request, pk: str) -> Response:
+        """Write mosaic regions and likeness map as DICOM objects, in the background."""
+        index = self.get_object()
+        results_request(user=request.user, index=index)
+        return Response(self.get_serializer(index).data, status.HTTP_202_ACCEPTED)

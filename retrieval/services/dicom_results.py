@@ -10,13 +10,17 @@ from typing import Any
 from uuid import UUID
 
 import pydicom
+from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
+from django_q.tasks import async_task
 from pydicom.dataset import Dataset
 
 from cases.dicomweb.virtual import virtual_objects
 from cases.errors import DomainError
 from cases.models import DerivedInstance, SlideImage, SlideInstance
+from cases.permissions import require
+from cases.services.audit import Action, access_event_record
 from cases.services.derived import derived_remove, derived_write
 from cases.services.store import image_path
 from cases.wsi.uids import related_uid
@@ -36,6 +40,26 @@ class NoResults(DomainError):
     http_status = 409
     code = "no_results"
     message = "This slide is not indexed by this model, so that there is nothing to write."
+
+
+TASK = "retrieval.tasks.write_dicom_results_task"
+
+
+@transaction.atomic
+def results_request(*, user: Any, index: SlideIndex) -> None:
+    """Queue the writing for one slide image. Raises NoResults, PermissionDenied."""
+    require(user, "retry_work", index.department_id)
+    if index.state != SlideIndex.State.INDEXED:
+        raise NoResults
+    async_task(TASK, str(index.pk), cluster="indexing")
+    access_event_record(
+        user=user,
+        action=Action.CREATE,
+        department_id=index.department_id,
+        patient_id=index.slide_image.slide.case.patient_id,
+        target=index.slide_image,
+        detail={"act": "dicom results"},
+    )
 
 
 def results_write(*, index: SlideIndex) -> list[DerivedInstance]:

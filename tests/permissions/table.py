@@ -364,6 +364,8 @@ API = [
     Row("slide-images-attention", of="slide_image", ok=409),
     Row("index-status-list", lists="index"),
     Row("index-status-detail", of="index"),
+    # The world's slides are not indexed: who may is told so.
+    Row("index-status-dicom-results", "POST", of="index", roles="PTD", ok=409, partner="denied"),
 ]
 
 TABLE = [*PUBLIC, *PAGES, *API, *RETRIEVED, *DICOMWEB, *EXPORTS]

@@ -8,9 +8,11 @@ import pydicom
 import pytest
 from django.core.management import call_command
 from django.utils import timezone
+from django_q.models import OrmQ
 
 from cases.models import DerivedInstance
 from cases.services.derived import derived_sweep
+from retrieval import tasks
 from retrieval.engine.dicom_results import OUTSIDE
 from retrieval.models import EmbeddingModel, SlideEmbedding, SlideIndex
 from retrieval.services import dicom_results
@@ -188,6 +190,17 @@ def test_the_command_and_the_sweep_write_what_is_missing_or_outdated(image, mode
     assert dicom_results.results_sweep() == 1
     assert before.isdisjoint(row.sop_instance_uid for row in by_kind(image).values())
     assert dicom_results.results_sweep() == 0
+
+
+def test_they_are_written_when_the_api_asks(image, model, technician, client):  # noqa: F811
+    index = index_as(image, model)
+    client.force_login(technician)
+    answer = client.post(f"/api/v1/index-status/{index.pk}/dicom-results/")
+    assert answer.status_code == 202
+    queued = [message.task for message in OrmQ.objects.filter(key="indexing")]
+    assert (dicom_results.TASK, (str(index.pk),)) in [(t["func"], t["args"]) for t in queued]
+    assert tasks.write_dicom_results_task(str(index.pk))
+    assert set(by_kind(image)) == set(SCHEMA)
 
 
 def test_the_sweep_removes_files_that_no_row_names(image, model):
