@@ -201,7 +201,7 @@ def test_killed_in_the_middle_of_a_store_nothing_is_stored_and_a_repeat_works(
     assert SlideImage.objects.get().instances.count() == len(instances)
 
 
-def test_orthanc_stores_to_us(server, slide, tmp_path):
+def test_orthanc_stores_to_us_and_dicomweb_client_finds_it(server, slide, tmp_path):
     require_orthanc()
     servers = {"us": {"Url": f"{server.url}/", "HttpHeaders": server.headers}}
     with running_orthanc(tmp_path, servers=servers) as orthanc:
@@ -210,3 +210,14 @@ def test_orthanc_stores_to_us(server, slide, tmp_path):
     process_queued()
     image = SlideImage.objects.get()
     assert image.instances.count() == len(ids)
+    client = DICOMwebClient(server.url, headers=server.headers)
+    query = {"AccessionNumber": "S26-1", "PatientName": "Doe*"}
+    (study,) = client.search_for_studies(search_filters=query, fields=["StudyDescription"])
+    assert study["0020000D"]["Value"] == [image.study_instance_uid]
+    assert study["00201208"]["Value"] == [len(ids)]
+    (series,) = client.search_for_series(image.study_instance_uid)
+    assert series["0020000E"]["Value"] == [image.series_instance_uid]
+    found = client.search_for_instances(image.study_instance_uid, image.series_instance_uid)
+    uids = {item["00080018"]["Value"][0] for item in found}
+    assert uids == set(image.instances.values_list("sop_instance_uid", flat=True))
+    assert client.search_for_studies(search_filters={"PatientID": "nobody"}) == []
