@@ -12,11 +12,11 @@ from retrieval.engine.encoders import (
     TEXT_ENCODERS,
     EncoderSpec,
     ImageEncoderSpec,
-    checked_weights,
     load_image_encoder,
     load_text_encoder,
+    weights_digest,
 )
-from retrieval.engine.encoders.files import models_folder, pins_path
+from retrieval.engine.encoders.files import located, models_folder, pins_path
 from retrieval.engine.errors import EngineError
 from retrieval.services.encoders import encoder_pin, runtime_arguments, specs_of
 
@@ -92,14 +92,13 @@ def _kind(spec: EncoderSpec) -> str:
 
 
 def _state(spec: EncoderSpec) -> str:
-    """Return whether it can be used, as far as its files tell."""
+    """Return whether its files are here and accepted; `check` reads them, which takes longer."""
     try:
-        checked_weights(spec)
+        located(spec)
+        weights_digest(spec)
     except EngineError as error:
-        return {"model_missing": "not here", "model_unpinned": "not accepted"}.get(
-            error.code, "damaged"
-        )
-    return "ready" if spec.files else "comes along"
+        return {"model_missing": "not here", "model_unpinned": "not accepted"}[error.code]
+    return "accepted" if spec.files else "comes along"
 
 
 def _try(spec: EncoderSpec) -> str:
