@@ -38,6 +38,7 @@ def uploads_listed(user: Any, *, state: str = "") -> QuerySet[SlideUpload]:
         accepted=_counted(ItemState.ACCEPTED),
         duplicate=_counted(ItemState.DUPLICATE),
         unmatched=_counted(ItemState.UNMATCHED),
+        incomplete=_counted(ItemState.INCOMPLETE),
         refused=_counted(ItemState.REFUSED),
     ).order_by("-created_at", "pk")
 

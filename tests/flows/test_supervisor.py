@@ -10,6 +10,7 @@ import psutil
 import psycopg
 import pytest
 
+from pathsearch_site import supervisor
 from tests.live_site import LiveSite, free_port, wait_until
 
 
@@ -74,6 +75,18 @@ def test_a_killed_child_is_started_again_and_a_killed_parent_leaves_none(site, t
     # The database server is left behind on purpose: it ends with the next clean stop.
     site.start()
     assert site.stop() == 0
+
+
+def test_the_doors_for_scanners_open_only_when_asked_for(monkeypatch):
+    def names() -> set[str]:
+        return {child.name for child in supervisor.children_of_site("127.0.0.1", 1, False)}
+
+    monkeypatch.delenv("PATHSEARCH_DICOM_SCP", raising=False)
+    monkeypatch.delenv("PATHSEARCH_WATCH_FOLDERS", raising=False)
+    assert not {"dicom", "folders"} & names()
+    monkeypatch.setenv("PATHSEARCH_DICOM_SCP", "true")
+    monkeypatch.setenv("PATHSEARCH_WATCH_FOLDERS", "/etc/pathsearch/folders.json")
+    assert {"dicom", "folders"} < names()
 
 
 def test_a_taken_port_is_named(site, tmp_path):

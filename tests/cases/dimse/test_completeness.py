@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from django.test import Client
 from django.utils import timezone
 from pydicom import dcmread
 
@@ -75,11 +76,17 @@ def test_what_was_quiet_long_enough_before_it_was_looked_at_does_not_wait_again(
     assert SlideIndex.objects.get().reason_code == ""
 
 
-def test_a_label_that_comes_first_waits_for_its_tissue(arrive, series, data_dir):
+def test_a_label_that_comes_first_waits_for_its_tissue(arrive, series, data_dir, technician):
     levels, label = series
     (item,) = arrive(label)
     assert (item.state, item.reason_code) == ("incomplete", "no_volume_image")
     assert "may follow" in item.reason
+    client = Client()
+    client.force_login(technician)
+    assert "1 waiting for more instances" in client.get("/uploads/").content.decode()
+    assert (
+        "Waiting for more instances" in client.get(f"/uploads/{item.upload_id}/").content.decode()
+    )
     assert not SlideImage.objects.exists()
     sweep.sweep_store()
     assert stored(data_dir, "unmatched") == {str(item.pk)}
