@@ -163,6 +163,11 @@ class HitSerializer(serializers.Serializer):
     image_similarity = serializers.FloatField(source="hit.image_similarity", allow_null=True)
     image_rank = serializers.IntegerField(allow_null=True)
     text_similarity = serializers.FloatField(source="hit.text_similarity", allow_null=True)
+    tissue_text_similarity = serializers.FloatField(
+        source="hit.tissue_text_similarity",
+        allow_null=True,
+        help_text="Cosine of the words to the slide, by a model aligned with reports",
+    )
     text_rank = serializers.IntegerField(allow_null=True)
     full_text_match = serializers.BooleanField(source="hit.full_text_match")
     same_patient = serializers.BooleanField()

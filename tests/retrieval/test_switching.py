@@ -144,7 +144,7 @@ def test_the_similarity_is_the_trained_models_own(anna, slides, new):
         assert found[other.pk] == pytest.approx(expected, abs=2e-3)
 
 
-def test_words_find_slides_without_a_report(anna, slides, new, monkeypatch):
+def test_words_find_slides_without_a_report(client, anna, slides, new, monkeypatch):
     monkeypatch.setattr(
         "retrieval.services.text_search.encode_texts",
         lambda model, texts: np.ones((len(texts), 8), np.float32),
@@ -164,6 +164,10 @@ def test_words_find_slides_without_a_report(anna, slides, new, monkeypatch):
     wanted = sum(label == "lymphoma" for label in labels.values())
     found = [labels[hit.slide_image_id] for hit in hits[:wanted]]
     assert found.count("lymphoma") >= wanted - 1
+    client.force_login(anna)
+    page = client.get(reverse("search_results", args=[query.pk])).content.decode()
+    assert page.count("words to tissue") == 12
+    assert "found by its tissue" in page
     # A phrase in quotes is looked for in reports, and no slide without one may answer.
     assert not search_run(anna, text='"large atypical lymphocytes"').hits.exists()
     ReportFactory(case=slides[3].slide.case, diagnosis_text="large atypical lymphocytes")
