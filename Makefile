@@ -111,6 +111,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.tiles
 	$(BIN)/python -m benchmarks.audit
 	$(BIN)/python -m benchmarks.dimse
+	$(BIN)/python -m benchmarks.dicomweb
 
 clean:
 	rm -rf $(VENV) $(VENV_ENCODERS) node_modules .pytest_cache .mypy_cache .ruff_cache

@@ -36,7 +36,7 @@ from cases.services.instances import Kept
 from cases.services.slide_readers import SlideUnreadable
 from cases.wsi.errors import WsiError
 from cases.wsi.frame_pixels import native_bytes
-from cases.wsi.metadata import PIXEL_DATA, bulk_value, list_gzip, list_text
+from cases.wsi.metadata import PIXEL_TAGS, bulk_value, list_gzip, list_text
 
 # Bodies that were sent lately, by what is in them; no reader's rights are part of it.
 kept_metadata = Kept(256)
@@ -155,7 +155,7 @@ class RetrieveBulkData(RetrieveView):
     ) -> Any:
         """Send its bytes; pixel data goes frame by frame."""
         (one,) = self.found(request, study_uid, series_uid, sop_uid)
-        if path.upper() == f"{PIXEL_DATA:08X}":
+        if path.upper() in {f"{tag:08X}" for tag, _vr in PIXEL_TAGS}:
             if not one.frame_count:
                 raise Http404
             return send_frames(request, one, range(1, one.frame_count + 1))

@@ -51,7 +51,8 @@ class FrameFormat:
             columns=number("00280011"),
             samples=samples,
             bits_allocated=number("00280100"),
-            bits_stored=number("00280101"),
+            # Maps of floats say only what is allocated.
+            bits_stored=number("00280101", number("00280100")),
             photometric=str(metadata["00280004"]["Value"][0]),
             is_planar=samples > 1 and number("00280006", 0) == 1,
         )

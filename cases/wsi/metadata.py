@@ -22,6 +22,9 @@ from cases.wsi.splice import Part, compressed, gzip_of, pack, stored, unpack
 
 INLINE_BYTES = 1024
 PIXEL_DATA = 0x7FE00010
+PIXEL_TAGS = ((PIXEL_DATA, "OW"), (0x7FE00008, "OF"), (0x7FE00009, "OD"))
+"""Pixel Data, Float Pixel Data (32 bit), Double Float Pixel Data (64 bit)."""
+
 _AVAILABLE_TRANSFER_SYNTAX = "00083002"
 _CHARACTER_SET = "00080005"
 _GAP = "\x00\x01BASE\x01\x00"
@@ -56,10 +59,13 @@ def dataset_json(dataset: Dataset, path: str) -> dict[str, Any]:
     syntax = str(getattr(dataset, "file_meta", {}).get("TransferSyntaxUID", ""))
     if syntax:
         result[_AVAILABLE_TRANSFER_SYNTAX] = {"vr": "UI", "Value": [syntax]}
-    result[f"{PIXEL_DATA:08X}"] = {
-        "vr": "OW" if int(dataset.get("BitsAllocated") or 8) > 8 else "OB",
-        "BulkDataURI": f"{_GAP}{path}/bulkdata/{PIXEL_DATA:08X}",
-    }
+    if "Rows" in dataset:  # annotations have no pixels
+        bits = int(dataset.get("BitsAllocated") or 8)
+        tag, vr = {32: PIXEL_TAGS[1], 64: PIXEL_TAGS[2]}.get(bits, (PIXEL_DATA, "OW"))
+        result[f"{tag:08X}"] = {
+            "vr": "OB" if bits <= 8 else vr,
+            "BulkDataURI": f"{_GAP}{path}/bulkdata/{tag:08X}",
+        }
     return dict(sorted(result.items()))
 
 

@@ -7,7 +7,7 @@ import uuid
 
 import pydicom
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
@@ -109,6 +109,11 @@ def test_a_cut_file_is_refused_by_name(tmp_path):
         read_frame_table(path)
 
 
+# A busy machine is slow to invent inputs; that says nothing of the code.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)
+
+
+@unhurried
 @given(st.lists(st.tuples(st.booleans(), st.binary(max_size=3000)), max_size=8))
 def test_spliced_gzip_is_the_texts_one_after_the_other(pieces):
     parts = [(splice.stored if plain else splice.compressed)(text) for plain, text in pieces]
@@ -168,6 +173,7 @@ def test_a_value_that_is_not_of_its_vr_is_kept_as_bytes():
     assert told == {"vr": "UN", "InlineBinary": "bm9uc2Vuc2U="}
 
 
+@unhurried
 @given(st.uuids(version=4), st.integers(1, 255))
 def test_virtual_uids_lead_back_to_their_row(key, number):
     assert uids.uuid_of(uids.uid_of(key)) == key
