@@ -171,7 +171,13 @@ def test_who_may_store(scanner, technician, slide, page, db):
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(technician)
     assert store(strict, instances).status_code == 403
+    strict.get("/")  # a page that has a form
+    strict.cookies["csrftoken"] = "a" * 32
+    wrong = store(strict, instances, **{"X-CSRFToken": "b" * 32})
+    assert wrong.status_code == 403
     assert SlideUpload.objects.count() == 0
+    right = store(strict, instances, **{"X-CSRFToken": "a" * 32})
+    assert right.status_code == 200
     assert store(page, instances).status_code == 200
 
 
