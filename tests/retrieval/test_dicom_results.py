@@ -225,6 +225,13 @@ def test_they_are_offered_over_dicomweb_with_the_slide(image, model, technician,
     found = {item["00080018"]["Value"][0]: item["00080060"]["Value"][0] for item in metadata}
     assert found[rows["annotations"].sop_instance_uid] == "ANN"
     assert found[rows["parametric_map"].sop_instance_uid] == "OT"
+    studies = client.get(
+        "/dicomweb/studies?ModalitiesInStudy=ANN", headers={"Accept": "application/dicom+json"}
+    ).json()
+    assert [one["0020000D"]["Value"] for one in studies] == [
+        [rows["annotations"].study_instance_uid]
+    ]
+    assert set(studies[0]["00080061"]["Value"]) == {"SM", "ANN", "OT"}
     for row in rows.values():
         address = f"{study}/series/{row.series_instance_uid}/instances/{row.sop_instance_uid}"
         answer = client.get(address, headers={"Accept": "application/dicom"})
