@@ -1,4 +1,4 @@
-"""What an evaluation reads of the site's archive: rows that the user may see, nothing else."""
+"""What an evaluation reads of the site's archive: rows that the user may see and export."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from django.db.models import Prefetch
 
 from cases.errors import DomainError
 from cases.models import Cohort, Report, SlideImage
+from cases.permissions import departments_with
 from retrieval.engine.aligner.archive import Archive
 from retrieval.engine.aligner.diagnoses import label_of
 from retrieval.engine.evaluation import cohen_kappa
@@ -79,14 +80,16 @@ def site_archive(
     labels: str,
     patches: int,
 ) -> SiteArchive:
-    """Gather what the user may see of the slides that the model has indexed.
+    """Gather what the user may see and export of the slides that the model has indexed.
 
     patches: most patches of a slide that are kept in memory, evenly over the slide.
     Raises TooLittleToEvaluate.
     """
-    visible = SlideImage.objects.visible_to(user)
+    seen = SlideImage.objects.visible_to(user)
     if cohort is not None:
-        visible = visible.filter(SearchFilters(cohort=str(cohort.pk)).condition(user))
+        seen = seen.filter(SearchFilters(cohort=str(cohort.pk)).condition(user))
+    # To see a slide is not to take its picture and diagnosis out.
+    visible = seen.filter(department__in=departments_with(user, "export_cohort"))
     embeddings = {
         embedding.slide_image_id: embedding
         for embedding in SlideEmbedding.objects.visible_to(user).filter(
@@ -98,7 +101,10 @@ def site_archive(
             "slide_image_id", "features_path"
         )
     )
-    left_out = {"not indexed by this model": visible.count() - len(embeddings)}
+    left_out = {
+        "of departments that this user may not export from": seen.count() - visible.count(),
+        "not indexed by this model": visible.count() - len(embeddings),
+    }
     reports = Prefetch("slide__case__reports", Report.objects.filter(is_current=True))
     found: list[SlideImage] = []
     bags, places = [], []
@@ -122,7 +128,7 @@ def site_archive(
         places.append(kept.coords_l0[order])
     if len(found) < 2:
         raise TooLittleToEvaluate(
-            f"{len(found)} slides are indexed by {model.name} and can be seen by "
+            f"{len(found)} slides are indexed by {model.name} and can be seen and exported by "
             f"{user.get_username()}; at least two are needed."
         )
     archive = _archive(found, bags, labels)

@@ -125,6 +125,23 @@ def test_one_department_cannot_leave_itself_out_and_says_so(anna, archive, tmp_p
     assert "one department" in capsys.readouterr().out
 
 
+def test_slides_that_the_user_may_only_see_take_no_part(anna, lung, breast, archive, tmp_path):
+    anna.memberships.create(department=breast, role=Role.TECHNICIAN)
+    found = _run(anna, tmp_path / "out", no_rivals=True)
+    assert found["sections"][0]["gallery"] == 6
+    assert any("may not export from: 6." in note for note in found["notes"])
+    assert {row["query"]["name"] for row in found["grid"]} <= {
+        str(image.pk)[:8] for image in archive[::2]
+    }
+    exports = AccessEvent.objects.filter(action="export")
+    assert {event.department_id for event in exports} == {lung.pk}
+    shared = Cohort.objects.create(department=breast, name="theirs")
+    for image in archive[1::2]:
+        CohortEntry.objects.create(cohort=shared, slide_image=image)
+    with pytest.raises(CommandError, match="seen and exported"):
+        _run(anna, tmp_path / "shared", cohort="theirs", no_rivals=True)
+
+
 def test_a_cohort_limits_the_slides_and_removed_entries_are_out(doctor, lung, archive, tmp_path):
     cohort = Cohort.objects.create(department=lung, name="study")
     for image in archive[::2]:  # all of lung
