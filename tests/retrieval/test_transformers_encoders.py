@@ -235,6 +235,21 @@ def test_an_unknown_kind_of_network_is_named(models):
         load(encoders.TEXT_ENCODERS["sentence:odd"])
 
 
+def test_code_of_an_unknown_network_is_refused_without_asking(models, monkeypatch, tmp_path):
+    folder = models / "odd"
+    write_sentences(folder)
+    said = {"model_type": "odd", "hidden_size": 16, "auto_map": {"AutoConfig": "evil.Config"}}
+    write_json(folder / "config.json", said)
+    (folder / "evil.py").write_text(
+        f"open({str(tmp_path / 'written')!r}, 'w')\nfrom transformers import BertConfig as Config\n"
+    )
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda text="": asked.append(text) or "y")
+    with pytest.raises(ModelCorrupt, match="configuration"):
+        load(encoders.TEXT_ENCODERS["sentence:odd"])
+    assert not asked and not (tmp_path / "written").exists()
+
+
 def cosines(a, b):
     return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 

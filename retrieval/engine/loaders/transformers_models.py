@@ -38,7 +38,8 @@ disable_progress_bar()
 def _config(spec: EncoderSpec, kind: Any, folder: Path) -> Any:
     """Return a configuration from a local folder; code beside it is never executed."""
     try:
-        return kind.from_pretrained(folder, local_files_only=True)
+        # Without the refusal, transformers asks at the terminal whether to run the code.
+        return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelCorrupt(
             f"The configuration of the encoder {spec.name} cannot be read. {spec.remedy}"
