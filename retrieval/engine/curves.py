@@ -19,7 +19,7 @@ class Curves:
     ----------
     folder : Path
     resumed_at : int
-        Later steps of an earlier, killed process are no longer shown.
+        Steps after this one, of an earlier process that was killed, are no longer shown.
     progress : callable
     """
 
@@ -30,7 +30,7 @@ class Curves:
         except ImportError:
             progress(f"no TensorBoard files: tensorboard is not installed ({_REMEDY})")
             return
-        self._writer = SummaryWriter(str(folder), purge_step=resumed_at or None)
+        self._writer = SummaryWriter(str(folder), purge_step=resumed_at + 1)
 
     def add(self, step: int, **values: float) -> None:
         """Write values at a step."""

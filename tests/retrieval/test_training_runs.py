@@ -14,6 +14,7 @@ from torch import nn
 
 from retrieval.engine.aggregator import ReferenceAligner, ReferenceConfig
 from retrieval.engine.contrastive import label_loss
+from retrieval.engine.curves import Curves
 from retrieval.engine.gradient_cache import batch_gradient, chunks_of
 from retrieval.engine.processes import Group
 from retrieval.engine.training import TrainingSettings, train_reference
@@ -121,6 +122,25 @@ def test_it_stops_when_the_held_out_slides_gain_nothing_more():
     trained = train_reference(archive, archive.positions("train"), CONFIG, settings)
     values = [line.held_out_map for line in trained.history]
     assert len(values) == int(np.argmax(values)) + 3 < 9
+
+
+def test_curves_of_a_killed_run_keep_each_step_once(tmp_path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+    def draw(resumed_at, steps):
+        curves = Curves(tmp_path, resumed_at=resumed_at, progress=lambda _: None)
+        for step in steps:
+            curves.add(step, loss=float(step))
+        curves.close()
+
+    def drawn():
+        events = reader.EventAccumulator(str(tmp_path)).Reload()
+        return [event.step for event in events.Scalars("loss")]
+
+    draw(0, [1, 2])  # killed before its first checkpoint
+    draw(0, [1, 2, 3, 4, 5])  # killed after the checkpoint of step 3
+    draw(3, [4, 5, 6])
+    assert drawn() == [1, 2, 3, 4, 5, 6]
 
 
 def test_half_precision_learns_nearly_the_same():
