@@ -49,15 +49,15 @@ class TrainingJob:
     train : int (n,)
         Slides to learn from.
     held_out : int (m,)
-        Slides to choose by and to measure on; none: nothing is chosen, and the reference
-        holds out a part of the hospitals of `train`.
+        Slides to choose by, and to measure on those of them that are not learned from as well.
+        None: nothing is chosen, and the reference holds out a part of the hospitals of `train`.
     facts : dict
         What the card says of data, split, labels and licence.
     seed : int
     choose : bool
         Whether the aligner's settings are chosen on the held-out slides.
     measure : bool
-        Whether the held-out slides are measured for the card.
+        Whether held-out slides are measured for the card.
     reference : dict
         ``dim``, ``tokens`` and fields of `TrainingSettings`.
     text_encoder : str
@@ -106,6 +106,8 @@ def run_job(
     else:
         card, is_first = _train_aligner(archive, job, out, progress), True
     subjects = archive.subjects()
+    # Slides that chose the settings and were then learned from as well measure nothing.
+    unseen = np.setdiff1d(job.held_out, job.train)
     card |= {
         **job.facts,
         "kind": job.kind,
@@ -119,17 +121,17 @@ def run_job(
             "reports": len({archive.patients[i] for i in job.train} & set(archive.reports)),
         },
         "held_out": {
-            "slides": len(job.held_out),
-            "patients": len(np.unique(subjects.patients[job.held_out])),
-            "hospitals": len(np.unique(subjects.hospitals[job.held_out])),
+            "slides": len(unseen),
+            "patients": len(np.unique(subjects.patients[unseen])),
+            "hospitals": len(np.unique(subjects.hospitals[unseen])),
         },
     }
     if not is_first:
         return card
     card["sha256"] = sha256_of(out / FILES[job.kind])
-    if job.measure and (subjects.labels[job.held_out] >= 0).any():
+    if job.measure and (subjects.labels[unseen] >= 0).any():
         progress("measuring the held-out slides")
-        card["figures"] = _figures(archive, job, out)
+        card["figures"] = _figures(archive, job, unseen, out)
     _write(out / "card.json", json.dumps(card, indent=2, sort_keys=True) + "\n")
     _write(out / "card.md", card_markdown(card))
     return card
@@ -149,8 +151,8 @@ def leaves_hospitals_out(archive: Archive) -> bool:
     return len(set(archive.hospitals)) > 1
 
 
-def _figures(archive: Archive, job: TrainingJob, out: Path) -> dict[str, Any]:
-    """Return the model's figures on the held-out slides beside the mean and the prototypes."""
+def _figures(archive: Archive, job: TrainingJob, unseen: Ints, out: Path) -> dict[str, Any]:
+    """Return the model's figures on unseen slides beside the mean and the prototypes."""
     path = out / FILES[job.kind]
     rivals: list[Rival] = [
         mean_pooling(archive),
@@ -163,10 +165,11 @@ def _figures(archive: Archive, job: TrainingJob, out: Path) -> dict[str, Any]:
         statistics = bag_statistics(archive.features, archive.offsets, model.config.quantiles)
         rivals += default_rivals(model, embed_archive(model, archive, statistics=statistics))
     exclude = leaves_hospitals_out(archive)
-    results = slide_to_slide(rivals, archive, job.held_out, exclude_hospital=exclude)
+    results = slide_to_slide(rivals, archive, unseen, exclude_hospital=exclude)
+    labels = archive.subjects().labels
     return {
-        "queries": int((archive.subjects().labels[job.held_out] >= 0).sum()),
-        "gallery": len(archive),
+        "queries": int((labels[unseen] >= 0).sum()),
+        "gallery": int((labels >= 0).sum()),
         "hospital_left_out": exclude,
         "methods": {
             name: {"values": result.summary(), "intervals": result.intervals(rounds=500)}

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -202,6 +203,28 @@ def test_commands_train_and_measure(tmp_path, capsys):
     ]
     assert sum(map(sum, figures["confusion"]["counts"])) == figures["sections"][0]["queries"]
     assert_page_is_sound(page_at.read_text())
+
+
+def test_the_card_measures_only_slides_that_were_not_learned_from(tmp_path):
+    archive = made_archive(slides=60)
+    known = list(archive.labels)
+    for slide in archive.positions("val")[:3]:
+        known[slide] = ""
+    write_archive(replace(archive, labels=tuple(known)), tmp_path)
+
+    def card(*options):
+        out = tmp_path / "out"
+        assert train_files.main([str(tmp_path), "--out", str(out), *options]) == 0
+        return json.loads((out / "card.json").read_text()), (out / "card.md").read_text()
+
+    apart, _ = card()
+    assert apart["held_out"]["slides"] == 18
+    # Slides without a label are neither asked about nor found.
+    assert (apart["figures"]["queries"], apart["figures"]["gallery"]) == (15, 57)
+    inner, text = card("--choose-split", "")
+    assert inner["chosen_on"] == "an eighth of the training hospitals"
+    assert "figures" not in inner and inner["held_out"]["slides"] == 0
+    assert "Nothing was held out to measure on." in text
 
 
 def test_commands_name_what_is_wrong(tmp_path, capsys):
