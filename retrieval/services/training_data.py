@@ -166,23 +166,23 @@ def _with_frequent_labels(items: list[TrainingItem], least: int) -> list[Trainin
 def training_folder(run: TrainingRun, folder: Path, *, patches: int) -> Archive:
     """Return the archive of a run, written below `folder` by the first call.
 
-    It holds what the run's user may see at this moment, and no name or number of a patient.
+    It holds no name or number of a patient, and is given only while the run's user may see all
+    of it: to a run that goes on, too.
     patches: most of a slide, drawn by the run's seed, so that a large archive fits.
     """
+    visible = run.slides.visible_to(run.user)
+    if visible.count() != run.slides.count():
+        raise Conflict(
+            "Slides of this training may no longer be seen by the user who started it. "
+            "Start another one.",
+            code="training_rights_changed",
+        )
     if not is_complete(folder):
         rows = list(
-            run.slides.visible_to(run.user)
-            .select_related(
+            visible.select_related(
                 "slide_image__slide__case__patient", "slide_image__slide__case__department"
-            )
-            .order_by("pk")
+            ).order_by("pk")
         )
-        if len(rows) != run.slides.count():
-            raise Conflict(
-                "Slides of this training may no longer be seen by the user who started it. "
-                "Start another one.",
-                code="training_rights_changed",
-            )
         write_folder(
             folder, _lines(run, rows, patches), _reports(run, rows), width=run.source.feature_width
         )

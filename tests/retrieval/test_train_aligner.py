@@ -315,6 +315,20 @@ def test_rights_that_were_lost_since_stop_the_run(rose, cohort):
     assert run.reason_code == "training_rights_changed"
 
 
+def test_rights_that_were_lost_stop_a_killed_run_too(rose, cohort, monkeypatch):
+    run = training_start(user=rose, request=request())
+
+    def kill(*args, **kwargs):
+        raise Killed
+
+    killed(run, monkeypatch, run_job=kill)
+    assert (run_folder(run) / "archive" / "reports.csv.gz").is_file()
+    rose.memberships.all().delete()
+    training_sweep()
+    assert training_run(run.pk) == State.FAILED
+    assert not EmbeddingModel.objects.filter(name="site-v1").exists()
+
+
 def test_names_are_given_once(rose, cohort):
     training_start(user=rose, request=request())
     with pytest.raises(CommandError, match="named old already"):
