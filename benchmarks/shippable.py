@@ -24,19 +24,17 @@ from retrieval.engine.aggregators import AlignerAggregator, Prototypes
 from retrieval.engine.aligner.archive import Archive
 from retrieval.engine.aligner.model import load_aligner
 from retrieval.engine.encoders import load_image_encoder
-from retrieval.engine.evaluate_pixels import CENTRE, Bag, encode_slide
+from retrieval.engine.evaluate_pixels import AS_THE_SITE, CENTRE, Bag, encode_slide
 from retrieval.engine.evaluation import RetrievalResult, Subjects, evaluate_retrieval
 from retrieval.engine.mosaic import Mosaic, normalised
 from retrieval.engine.pixel_slides import deal_slides, open_archive, read_patch_list
-from retrieval.engine.ranking import mosaic_similarity, pad_mosaics
+from retrieval.engine.ranking import TOKEN_SHARE, mosaic_similarity, pad_mosaics
 from retrieval.engine.split import disjoint_split
 from retrieval.engine.tables import retrieval_table
 from retrieval.engine.training_job import ALIGNER, FILES, TrainingJob, run_job
 
 # Squares of synthetic tissue on each side of a slide.
 SIDE = 4
-# As the site's search weighs tokens and vector for a model that says nothing of it.
-SITE_TOKEN_SHARE = 0.7
 
 
 def main() -> None:
@@ -156,10 +154,8 @@ def compared(bags: list[Bag], labels: list[str], weights: Path) -> dict[str, Ret
         Prototypes(len(centre), 16, centre).embed(b.features, b.coords_l0, b.size_l0) for b in bags
     ]
     vectors, tokens = similarities(usual)
-    tables["prototypes, as the site searches (default)"] = (
-        1 - SITE_TOKEN_SHARE
-    ) * vectors + SITE_TOKEN_SHARE * tokens
-    searched = tables["prototypes, as the site searches (default)"]
+    searched = (1 - TOKEN_SHARE) * vectors + TOKEN_SHARE * tokens
+    tables[AS_THE_SITE] = searched
     tables["prototypes, tokens alone"] = tokens
     aligner = AlignerAggregator(load_aligner(weights))
     vectors, tokens = similarities(

@@ -42,13 +42,14 @@ from retrieval.engine.pixel_slides import (
     read_patch_list,
     write_slide,
 )
-from retrieval.engine.ranking import mosaic_similarity, pad_mosaics
+from retrieval.engine.ranking import TOKEN_SHARE, mosaic_similarity, pad_mosaics
 from retrieval.engine.tables import retrieval_table
 
 Float32Array = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 CENTRE = Path(__file__).parent / "assets" / "efficientnet-lite0-centre-v1.safetensors"
+AS_THE_SITE = "prototypes, as the site searches (default)"
 COLUMNS = ("top-1", "macro top-1", "hit@5", "mMV@3", "mMV@5", "mAP")
 
 
@@ -204,7 +205,7 @@ def compare(
     *,
     token_count: int = 16,
 ) -> dict[str, RetrievalResult]:
-    """Return the results of the naive mean, of the default and of its two parts.
+    """Return the results of the naive mean, and of the site's default and its two parts.
 
     Every slide is a query against all others; its own prototypes are in no other slide.
     """
@@ -218,10 +219,12 @@ def compare(
     means = normalised(np.stack([b.features.mean(0, dtype=np.float64) for b in bags]))
     vectors = np.stack([mosaic.slide_vector for mosaic in mosaics])
     by_token = _token_similarities(mosaics)
+    by_vector = vectors @ vectors.T
     scores = {
-        "naive mean (cosine of the features' mean)": means @ means.T,
-        "centred mean (the default's candidates)": vectors @ vectors.T,
-        "default (prototypes, symmetric late interaction)": by_token,
+        "naive mean": means @ means.T,
+        AS_THE_SITE: (1 - TOKEN_SHARE) * by_vector + TOKEN_SHARE * by_token,
+        "prototypes, tokens alone": by_token,
+        "prototypes, vectors alone (centred mean)": by_vector,
     }
     return {
         name: evaluate_retrieval(

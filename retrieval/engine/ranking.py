@@ -11,6 +11,9 @@ Floats = NDArray[np.float32]
 # Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and individual
 # Rank Learning Methods", SIGIR 2009: k = 60 was chosen there and has held since.
 RRF_K = 60
+# Share of the tokens in the similarity of two slides, for a model that was not calibrated; the
+# slide vectors' cosine has the rest.
+TOKEN_SHARE = 0.7
 
 
 @dataclass(frozen=True)

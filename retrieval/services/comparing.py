@@ -8,14 +8,13 @@ from uuid import UUID
 import numpy as np
 
 from retrieval.engine.mosaic import tokens_from_bytes
-from retrieval.engine.ranking import best_pairs, mosaic_similarity, pad_mosaics
+from retrieval.engine.ranking import TOKEN_SHARE, best_pairs, mosaic_similarity, pad_mosaics
 from retrieval.models import EmbeddingModel
 from retrieval.querysets import SlideEmbeddingQuerySet
 from retrieval.services.query_mosaics import ImagePart
 
 PAIRS = 4
-# Share of the mosaic in the image similarity; the slide vector's cosine has the rest.
-MOSAIC_SHARE_OF_SLIDE = 0.7
+# Share of the mosaic of a region or an image; the slide vector's cosine has the rest.
 MOSAIC_SHARE_OF_PART = 0.9
 
 
@@ -31,7 +30,7 @@ def mosaic_share(model: EmbeddingModel, *, whole_slide: bool) -> float:
     """Return the weight of the mosaic in the image similarity; the vectors have the rest."""
     if not whole_slide:
         return MOSAIC_SHARE_OF_PART
-    return MOSAIC_SHARE_OF_SLIDE if model.token_share is None else model.token_share
+    return TOKEN_SHARE if model.token_share is None else model.token_share
 
 
 def compare_mosaics(

@@ -94,9 +94,11 @@ def test_the_whole_way_finds_the_colour_and_goes_on_from_its_cache(folder, monke
     assert "6 slides of 2 labels" in said
     assert "54 patches encoded of 54 shown" in said
     assert "Each of the 18 original images alone" in said
-    for method in ("naive mean", "default"):
+    for method in ("naive mean", evaluate_pixels.AS_THE_SITE):
         assert f"| {method}" in said
-    line = next(row for row in said.splitlines() if row.startswith("| default"))
+    line = next(
+        row for row in said.splitlines() if row.startswith(f"| {evaluate_pixels.AS_THE_SITE}")
+    )
     assert line.split("|")[2].strip().startswith("1.000")
     assert len(list((folder / "cache").glob("*.safetensors"))) == 6
 
