@@ -96,7 +96,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.reference:
         rivals += reference_rivals(options.reference, archive)
     rivals += default_rivals(model, embedded)
-    _out(f"{len(queries)} queries ({options.split}), gallery {len(archive)} slides.\n")
+    labels = archive.subjects().labels
+    labelled = int((labels >= 0).sum())
+    asked = int((labels[queries] >= 0).sum())
+    _out(f"{asked} queries ({options.split}), gallery {labelled} slides.\n")
     sections: list[RetrievalSection] = []
     first: dict[str, RetrievalResult] = {}
     for title, exclude in (
@@ -109,8 +112,8 @@ def _evaluate(options: argparse.Namespace) -> None:
             "The figures to judge by: hospitals were never seen."
             if exclude
             else "These mostly reward recognising the hospital.",
-            len(results["mean"].labels),
-            len(archive),
+            asked,
+            labelled,
             [
                 method_figures(rival.name, rival.about, results[rival.name], rounds=options.rounds)
                 for rival in rivals
@@ -146,8 +149,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         section = RetrievalSection(
             f"Hospitals of the training split left out in turn, {options.folds} parts",
             "In each part the model was fitted without the queries' hospitals.",
-            len(train),
-            len(train),
+            int((labels[train] >= 0).sum()),
+            int((labels[train] >= 0).sum()),
             [method_figures(n, "", r, rounds=options.rounds) for n, r in results.items()],
         )
         sections.append(section)
@@ -155,8 +158,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     report = EvaluationReport(
         title="Evaluation of a search model",
         facts=[
-            ("Queries", f"{len(queries)} slides of the split {options.split}"),
-            ("Slides", f"{len(archive)}; learned from: the split {options.train_split}"),
+            ("Queries", f"{asked} slides of the split {options.split}"),
+            ("Slides", f"{len(archive)}, with a label: {labelled}"),
+            ("Learned from", f"the split {options.train_split}"),
             ("Model", f"{options.model.name}, SHA-256 {sha256_of(options.model)}"),
             ("Effective rank of the tokens", rank),
         ],

@@ -102,11 +102,14 @@ def slide_to_slide(
     gallery: Ints | None = None,
     progress: Progress = lambda _: None,
 ) -> dict[str, RetrievalResult]:
-    """Return the results of every rival for labelled queries; the gallery is all by default."""
+    """Return the results of every rival; the gallery is all by default.
+
+    Slides without a label are neither asked about nor found: whether they are right is not known.
+    """
     subjects = archive.subjects()
-    queries = queries[subjects.labels[queries] >= 0]
     if gallery is None:
-        gallery = np.flatnonzero(subjects.labels >= 0)
+        gallery = np.arange(len(archive))
+    queries, gallery = (part[subjects.labels[part] >= 0] for part in (queries, gallery))
     own, others = subjects.take(queries), subjects.take(gallery)
     results = {}
     for rival in rivals:

@@ -14,7 +14,13 @@ from retrieval.engine.contrastive import label_loss, report_loss
 from retrieval.engine.errors import ModelCorrupt
 from retrieval.engine.file_evaluation import plain_rivals, slide_to_slide
 from retrieval.engine.report_vectors import report_vectors
-from retrieval.engine.rivals import barcode_distances, barcodes, reference_distance, whitened
+from retrieval.engine.rivals import (
+    Rival,
+    barcode_distances,
+    barcodes,
+    reference_distance,
+    whitened,
+)
 from retrieval.engine.training import TrainingSettings, train_reference
 from tests.retrieval.html_page import assert_page_is_sound
 from tests.retrieval.made_archive import made_archive, write_archive
@@ -203,6 +209,26 @@ def test_commands_train_and_measure(tmp_path, capsys):
     ]
     assert sum(map(sum, figures["confusion"]["counts"])) == figures["sections"][0]["queries"]
     assert_page_is_sound(page_at.read_text())
+
+
+def test_slides_without_a_label_are_in_no_gallery():
+    archive = made_archive(slides=40)
+    known = ["" if i % 2 else label for i, label in enumerate(archive.labels)]
+    archive = replace(archive, labels=tuple(known))
+    everything = np.arange(len(archive))
+    sizes = set()
+
+    def similarity(queries, gallery):
+        sizes.add(len(gallery))
+        return np.zeros((len(queries), len(gallery)), np.float32)
+
+    rival = Rival("any", "", similarity)
+    for gallery in (None, everything):
+        found = slide_to_slide(
+            [rival], archive, everything, exclude_hospital=True, gallery=gallery
+        )["any"]
+        assert len(found.labels) == 20 and (found.predicted >= 0).all()
+    assert sizes == {20}
 
 
 def test_the_card_measures_only_slides_that_were_not_learned_from(tmp_path):
