@@ -178,13 +178,11 @@ def _archive(slide_images: list[SlideImage], bags: list[np.ndarray], labels: str
 
 
 def _label(report: Report | None, labels: str) -> str:
-    """Return the diagnosis as the vote of an answer tells them apart, or as the words say."""
-    if report is None:
+    """Return the signed diagnosis as the vote of an answer tells them apart, or by its words."""
+    if report is None or report.status not in SIGNED:
         return ""
     if labels == BY_WORDS:
         return label_of(report.full_text)
-    if report.status not in SIGNED:
-        return ""
     return diagnosis_key(report.diagnosis_system, report.diagnosis_code, report.diagnosis_line)
 
 

@@ -179,6 +179,19 @@ def test_slides_without_a_signed_diagnosis_or_features_are_counted(doctor, archi
     assert found["sections"][0]["queries"] == 10
 
 
+def test_diagnoses_by_words_are_of_signed_reports_too(doctor, archive, tmp_path):
+    texts = ("Breast: invasive ductal carcinoma.", "Prostate: adenocarcinoma.")
+    for number, image in enumerate(archive):
+        report = image.slide.case.current_report
+        type(report).objects.filter(pk=report.pk).update(
+            diagnosis_text=texts[(number // 2) % 2],
+            status="preliminary" if number == 2 else "final",
+        )
+    found = _run(doctor, tmp_path / "out", no_rivals=True, labels="words")
+    assert found["sections"][0]["queries"] == 11
+    assert len(found["confusion"]["labels"]) == 2
+
+
 def test_a_model_with_a_text_side_is_asked_by_reports(doctor, archive, tmp_path, monkeypatch):
     type(archive[0].embeddings.get().model).objects.update(has_text_side=True)
     codes = {image.slide.case.current_report.full_text: i for i, image in enumerate(archive)}
