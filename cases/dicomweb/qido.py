@@ -1,6 +1,7 @@
 """QIDO-RS (PS3.18 10.6): search for studies, series and instances."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -30,7 +31,7 @@ _CAPPED = (
 )
 
 
-class SearchView(DicomWebView):
+class SearchView(DicomWebView, ABC):
     """Base: reads the query, cuts the page, warns, records the look, writes the answer."""
 
     levels: tuple[str, ...] = ()
@@ -61,11 +62,11 @@ class SearchView(DicomWebView):
         )
         return _answer(told[:asked], answer_type, query.asks_fuzzy, is_capped, base_url(request))
 
+    @abstractmethod
     def page(
         self, results: Results, query: Query, offset: int, limit: int
     ) -> tuple[list[Told], list[SlideImage]]:
         """Return the datasets of the page, and the slide image behind each."""
-        raise TypeError(f"{type(self).__name__} searches nothing")
 
 
 class SearchStudies(SearchView):

@@ -1,6 +1,7 @@
 """What one SOP instance must be able to do to be sent over WADO-RS."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -13,7 +14,7 @@ from cases.wsi.metadata import list_text
 PRIVATE_FLAVORS = frozenset((SlideInstance.Flavor.LABEL, SlideInstance.Flavor.OVERVIEW))
 
 
-class DicomObject:
+class DicomObject(ABC):
     """One SOP instance that can be sent.
 
     Attributes
@@ -48,17 +49,17 @@ class DicomObject:
         """Return its address below the DICOMweb root."""
         return f"/studies/{self.study_uid}/series/{self.series_uid}/instances/{self.sop_uid}"
 
+    @abstractmethod
     def packed_metadata(self) -> bytes:
         """Return the header in the parts of `cases.wsi.metadata`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def header(self) -> Dataset:
         """Return the header, for values that are sent apart."""
-        raise NotImplementedError
 
+    @abstractmethod
     def frame(self, number: int) -> bytes:
         """Return the bytes of a frame as they are kept. Raises IndexError."""
-        raise NotImplementedError
 
     def frame_size(self, number: int) -> int | None:
         """Return the bytes of a frame where they are known without reading it."""
@@ -69,9 +70,9 @@ class DicomObject:
         """Return the length of the whole file, None when it is made while it is sent."""
         return None
 
+    @abstractmethod
     def pieces(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Return the file (PS3.10) in pieces, from `start` up to `end`."""
-        raise NotImplementedError
 
     @cached_property
     def frame_format(self) -> FrameFormat:
