@@ -86,7 +86,7 @@ def judge(
             if problems:
                 return _unmatched(problems, found, department, ignore)
             return Verdict(State.ACCEPTED, slide_image=series, extends=True)
-    match = matching.match(said, department)
+    match = matching.match(said, department, found.study_instance_uid)
     if not match.problems:
         return Verdict(State.ACCEPTED, match=match)
     return _unmatched(match.problems, found, department, ignore)

@@ -4,6 +4,7 @@ The rule: doubt goes to a person. Nothing here writes.
 """
 
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -12,6 +13,7 @@ from cases.models import Case, Department, Patient, Slide, SlideImage, SlideUplo
 from cases.wsi.delivery import FoundSlide
 
 PATIENT_MISMATCH = "patient_mismatch"
+MIXED_PATIENTS = "mixed_patients"
 FORM_DISAGREES = "form_disagrees"
 ACCESSION_MISSING = "accession_missing"
 MRN_MISSING = "mrn_missing"
@@ -176,8 +178,26 @@ def find_patient(said: Statement, department: Department) -> Patient | None:
     ).first()
 
 
-def match(said: Statement, department: Department) -> Match:
-    """Return whose slide it is, or why a person must say it."""
+def patients_of_studies(department: Department, studies: Collection[str]) -> dict[str, set[str]]:
+    """Return the patient ids that stand for these studies: on record, and as files said them.
+
+    A person may have matched a slide to another patient than its header names; the header's
+    id stays right for more instances of that study.
+    """
+    ids: dict[str, set[str]] = {}
+    rows = SlideImage.objects.filter(
+        department=department, study_instance_uid__in=[study for study in studies if study]
+    ).values_list("study_instance_uid", "slide__case__patient__mrn", "upload_items__facts__mrn")
+    for study, *texts in rows:
+        ids.setdefault(study, set()).update(filter(None, map(known, texts)))
+    return ids
+
+
+def match(said: Statement, department: Department, study_instance_uid: str = "") -> Match:
+    """Return whose slide it is, or why a person must say it.
+
+    study_instance_uid: of a DICOM series that is not on record yet.
+    """
     problems: list[Problem] = list(said.problems)
     case = find_case(said, department)
     if case is not None:
@@ -195,6 +215,11 @@ def match(said: Statement, department: Department) -> Match:
             problems.append(
                 Problem(MRN_MISSING, "Neither file nor form states an MRN for this new case.")
             )
+    ids = patients_of_studies(department, [study_instance_uid]).get(study_instance_uid)
+    if ids and (patient.mrn if patient else said.mrn) not in {"", *ids}:
+        problems.append(
+            Problem(MIXED_PATIENTS, "Another patient's slides are on record in the same study.")
+        )
     if not said.mpp:
         problems.append(
             Problem(MPP_MISSING, "The file does not state its resolution (µm per pixel).")

@@ -18,8 +18,8 @@ from django.conf import settings
 from django.db import transaction
 
 from cases import permissions
-from cases.models import Department, SlideImage, SlideInstance, SlideUpload, UploadFile
-from cases.services import records, store, uploads
+from cases.models import Department, SlideInstance, SlideUpload, UploadFile
+from cases.services import matching, records, store, uploads
 from cases.services.audit import Action, access_event_record
 from cases.services.queue import enqueue
 from cases.wsi.instance_facts import InstanceFacts
@@ -223,11 +223,13 @@ def _judge(
                 "sop_instance_conflict",
                 "An instance with the same SOP Instance UID and other content is here already.",
             )
-        elif not facts.code and facts.patient_id:
+        elif not facts.code and matching.known(facts.patient_id):
             said = patients.setdefault(facts.study_instance_uid, set())
             if said and facts.patient_id not in said:
                 file = _refused(
-                    file, "mixed_patients", "Instances of one study name different patients."
+                    file,
+                    matching.MIXED_PATIENTS,
+                    "Instances of one study name different patients.",
                 )
             elif not said:
                 said.add(facts.patient_id)
@@ -257,24 +259,17 @@ def _hashes_on_record(department: Department, uids: Sequence[str]) -> dict[str, 
 
 
 def _patients_on_record(department: Department, studies: set[str]) -> dict[str, set[str]]:
-    """Return the patient ids that stand for these studies: on record, and as files said them.
-
-    A person may have matched a slide to another patient than its header names; the header's
-    id stays right for more instances of that study.
-    """
-    wanted = studies - {""}
-    stored = SlideImage.objects.filter(
-        department=department, study_instance_uid__in=wanted
-    ).values_list("study_instance_uid", "slide__case__patient__mrn", "upload_items__facts__mrn")
+    """Return the patient ids that stand for these studies, of instances on their way too."""
+    ids = matching.patients_of_studies(department, studies)
     coming = UploadFile.objects.filter(
         upload__department=department,
         upload__state__in=_ON_THE_WAY,
-        study_instance_uid__in=wanted,
+        study_instance_uid__in=studies - {""},
     ).values_list("study_instance_uid", "patient_id")
-    known: dict[str, set[str]] = {}
-    for study, *texts in (*stored, *coming.distinct()):
-        known.setdefault(study, set()).update(text for text in texts if text)
-    return known
+    for study, patient_id in coming.distinct():
+        if matching.known(patient_id):
+            ids.setdefault(study, set()).add(patient_id)
+    return ids
 
 
 def stop_check_server() -> None:

@@ -23,6 +23,7 @@ PAGE_SIZE = 25
 
 REASONS = (
     (matching.PATIENT_MISMATCH, gettext_lazy("Another patient than on record")),
+    (matching.MIXED_PATIENTS, gettext_lazy("Another patient in the same study")),
     (matching.FORM_DISAGREES, gettext_lazy("File and form disagree")),
     (matching.ACCESSION_MISSING, gettext_lazy("No accession number")),
     (matching.MRN_MISSING, gettext_lazy("No MRN")),

@@ -261,6 +261,13 @@ def test_two_patients_in_one_study(scanner, tmp_path):
     assert set(failures(again.json())) == {(0xC410, "mixed_patients")}
 
 
+def test_a_placeholder_is_no_other_patient(scanner, tmp_path):
+    study = {"study_uid": "1.2.3.4", "levels": 1}
+    for seed, patient_id in enumerate(("UNKNOWN", "M1", "UNKNOWN")):
+        folder = write_dicom_slide(tmp_path / str(seed), seed=seed, patient_id=patient_id, **study)
+        assert store(scanner, instances_of(folder)).status_code == 200
+
+
 def test_a_full_disk_is_named_and_leaves_nothing(scanner, slide, data_dir, monkeypatch):
     from cases.errors import InsufficientStorage
     from cases.services import store as files

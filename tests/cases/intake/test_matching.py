@@ -4,7 +4,9 @@ from datetime import date
 
 import pytest
 
+from cases.errors import Conflict
 from cases.models import Case, Patient, SlideImage, UploadItem
+from cases.services.reconcile import item_reconcile
 from tests.cases.intake.conftest import only_item, stored
 from tests.factories import CaseFactory, PatientFactory, SlideFactory
 from tests.synthetic_slide import write_dicom_slide, write_tiff_slide
@@ -166,3 +168,36 @@ def test_mpp_from_the_form_beats_an_objective_but_not_the_file(deliver, tmp_path
     assert (image.mpp_source, image.mpp) == ("entered", pytest.approx(0.4))
     image = only_item(deliver(same_power, **case)).slide_image
     assert (image.mpp_source, image.mpp) == ("objective_power", pytest.approx(0.5, rel=0.1))
+
+
+def test_two_patients_in_one_study_are_for_a_person(deliver, department, technician, tmp_path):
+    study = {"study_uid": "1.2.3.4"}
+    one = write_dicom_slide(tmp_path / "1", seed=1, patient_id="M1", accession_number="A1", **study)
+    two = write_dicom_slide(tmp_path / "2", seed=2, patient_id="M2", accession_number="A2", **study)
+    more = write_dicom_slide(
+        tmp_path / "3", seed=3, patient_id="M1", accession_number="A1", **study
+    )
+    assert only_item(deliver(one)).state == "accepted"
+    item = only_item(deliver(two))
+    assert (item.state, item.reason_code) == ("unmatched", "mixed_patients")
+    assert Patient.objects.count() == 1
+    # Another patient who is on record already is no better.
+    other = PatientFactory(department=department, mrn="M2", mrn_issuer="hospital")
+    CaseFactory(department=department, patient=other, accession_number="A3", accession_issuer="lis")
+    for mrn, accession in (("M2", "A2"), ("", "A3")):
+        with pytest.raises(Conflict) as caught:
+            item_reconcile(
+                item=item,
+                user=technician,
+                confirm_patient=True,
+                mrn=mrn,
+                accession_number=accession,
+            )
+        assert caught.value.code == "mixed_patients"
+    settled = item_reconcile(
+        item=item, user=technician, confirm_patient=True, mrn="M1", accession_number="A1"
+    )
+    assert settled.state == "accepted"
+    # The header's own number stays right for that study, and so does the first one.
+    assert only_item(deliver(more)).state == "accepted"
+    assert SlideImage.objects.values("slide__case__patient").distinct().count() == 1
