@@ -11,13 +11,17 @@ from django.utils import timezone
 from pydicom import dcmread
 
 from cases.models import SlideImage, UploadFile, UploadItem
+from cases.permissions import Role
 from cases.services import network, sweep
 from cases.services.store import image_path
 from cases.wsi.reader import open_slide
 from retrieval.models import SlideIndex
+from tests.cases.dicomweb.conftest import check_server, client_for  # noqa: F401
+from tests.cases.dicomweb.storing import store
 from tests.cases.dimse.conftest import process_all
 from tests.cases.intake.conftest import stored
 from tests.dicom_formats import split_concatenation
+from tests.factories import make_member
 from tests.synthetic_slide import picture, write_dicom_slide
 
 pytestmark = pytest.mark.django_db
@@ -156,3 +160,23 @@ def test_files_of_an_extension_that_failed_are_swept(arrive, series, data_dir, m
     monkeypatch.setattr(sweep, "ORPHAN_SECONDS", -1)
     assert sweep.sweep_store() == [f"slides/{image.pk}/{'ab' * 20}.dcm"]
     assert len(list(folder.iterdir())) == 2
+
+
+def test_what_came_by_c_store_and_waits_may_come_by_stow_too(
+    peer,
+    department,
+    data_dir,
+    series,
+):
+    (file, *_others), _label = series
+    copy = data_dir / "received"
+    shutil.copy(file, copy)
+    uid = str(dcmread(file, stop_before_pixels=True).SOPInstanceUID)
+    network.instance_receive(peer=peer, sop_instance_uid=uid, source=copy)
+    viewer = client_for(make_member(department, Role.TECHNICIAN))
+    answer = store(viewer, [file.read_bytes()])
+    assert answer.status_code == 200, answer.content
+    network.batches_close(quiet_seconds=0)
+    process_all()
+    assert SlideImage.objects.get().instances.count() == 1
+    assert sorted(UploadItem.objects.values_list("state", flat=True)) == ["accepted", "duplicate"]
