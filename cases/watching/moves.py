@@ -71,7 +71,8 @@ class Mover:
         for target, text in plan["texts"].items():
             path = self._folder / target
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text.rstrip() + "\n", encoding="utf-8")
+            # A name in it may be no UTF-8.
+            path.write_text(text.rstrip() + "\n", encoding="utf-8", errors="replace")
         for source, target in plan["moves"]:
             if os.path.lexists(self._folder / source):
                 (self._folder / target).parent.mkdir(parents=True, exist_ok=True)

@@ -233,8 +233,17 @@ def delivery_key(
 
 
 def _shown_names(delivery: Delivery) -> dict[str, str]:
-    """Return the name of each file in its upload; the same file again keeps its name."""
-    return {file: clean_text(file, 400) or f"file-{n}" for n, file in enumerate(delivery.files)}
+    """Return the name of each file in its upload, no two the same; again it is the same one."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for number, file in enumerate(delivery.files):
+        # Names of old shares may be no UTF-8.
+        name = clean_text(file.encode(errors="replace").decode(), 400) or f"file-{number}"
+        while name in taken:
+            name = clean_text(f"{number}-{name}", 400)
+        taken.add(name)
+        names[file] = name
+    return names
 
 
 def _same_content(upload: SlideUpload, key: str) -> SlideUpload | None:
@@ -274,10 +283,11 @@ def _copy_file(source: Path, target: Path, stamp: tuple[int, int]) -> str:
 
 def _cancel(upload: SlideUpload) -> None:
     """Give up an upload that was not handed over; its bytes go."""
-    SlideUpload.objects.filter(pk=upload.pk, state=State.RECEIVING).update(
+    # Interrupted just after it was handed over, its bytes are the intake's.
+    if SlideUpload.objects.filter(pk=upload.pk, state=State.RECEIVING).update(
         state=State.CANCELLED, finished_at=timezone.now(), delivery_key=""
-    )
-    store.remove(store.spool_folder(upload.pk))
+    ):
+        store.remove(store.spool_folder(upload.pk))
 
 
 def _path_of(item: UploadItem, delivery: Delivery) -> str:

@@ -195,6 +195,42 @@ def test_links_are_refused_and_nothing_outside_is_read(watch, share, tmp_path):
     assert secret.read_bytes() == b"secret"
 
 
+def test_names_of_old_shares_and_names_that_look_alike(watch, share):
+    old = os.fsdecode(b"caf\xe9")
+    (share / f"{old}-link.svs").symlink_to(share / "elsewhere")
+    write_dicom_slide(share / "one", seed=1, levels=1)
+    (share / "one" / "level-0.dcm").rename(share / f"{old}  1.dcm")
+    write_dicom_slide(share / "two", seed=2, levels=1)
+    (share / "two" / "level-0.dcm").rename(share / f"{old} 1.dcm")
+    for folder in ("one", "two"):
+        shutil.rmtree(share / folder)
+    watcher = watch()
+    watcher.look()
+    assert len(set(SlideUpload.objects.get().files.values_list("name", flat=True))) == 2
+    process()
+    watcher.look()
+    assert SlideImage.objects.count() == 2
+    assert at_rest(share) == set()
+    assert "is a link" in (share / "rejected" / f"{old}-link.svs.reason.txt").read_text()
+
+
+def test_bytes_that_were_handed_over_are_not_taken_back(watch, share, data_dir, monkeypatch):  # noqa: F811
+    write_dicom_slide(share / "a")
+    hand_over = Watcher._hand_over
+
+    def interrupted(self, upload, key):
+        hand_over(self, upload, key)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Watcher, "_hand_over", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        watch().look()
+    upload = SlideUpload.objects.get()
+    assert len(stored(data_dir / "spool", str(upload.pk))) == 3
+    process()
+    assert SlideImage.objects.get().level_count == 3
+
+
 def test_the_same_content_again_makes_no_second_upload(watch, share):
     write_dicom_slide(share / "a")
     watcher = watch()
