@@ -29,24 +29,27 @@ PIECE_BYTES = 1 << 18
 
 
 def file_pieces(path: Path, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-    """Return a file in pieces. Raises SlideUnreadable at once, not in the middle."""
+    """Return a file in pieces. Raises SlideUnreadable at once, not in the middle.
+
+    Open only while its turn lasts: a study has many files, and a client may go before the last.
+    """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise SlideUnreadable from error
-    return _pieces(handle, start, os.fstat(handle).st_size if end is None else end)
+    return _pieces(path, start, size if end is None else end)
 
 
-def _pieces(handle: int, start: int, end: int) -> Iterator[bytes]:
-    try:
+def _pieces(path: Path, start: int, end: int) -> Iterator[bytes]:
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
         while start < end:
-            piece = os.pread(handle, min(PIECE_BYTES, end - start), start)
+            piece = file.read(min(PIECE_BYTES, end - start))
             if not piece:
                 return
             start += len(piece)
             yield piece
-    finally:
-        os.close(handle)
 
 
 class _Stored(DicomObject):

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -11,6 +12,7 @@ from django.test import Client
 from PIL import Image
 from pydicom.encaps import generate_frames
 
+from cases.dicomweb import objects
 from cases.models import AccessEvent, Membership, SlideInstance
 from cases.permissions import Role
 from cases.services import tokens
@@ -92,6 +94,8 @@ def test_a_part_of_an_instance_by_range(pathologist, address, base):
         headers = {"Accept": "application/dicom", "Range": span, **more}
         return pathologist.get(url, headers=headers)
 
+    # Too long for a number.
+    assert ask(f"bytes={'1' * 5000}-").status_code == 200
     for span, expected in (
         ("bytes=0-131", data[:132]),
         ("bytes=100-", data[100:]),
@@ -104,6 +108,22 @@ def test_a_part_of_an_instance_by_range(pathologist, address, base):
     assert ask(f"bytes={len(data)}-").status_code == 416
     assert ask("bytes=0-1,4-5").status_code == 200
     assert ask("bytes=0-1", **{"If-Range": '"older"'}).status_code == 200
+
+
+def test_a_client_that_goes_early_leaves_no_file_open(department, image):
+    user = make_member(department, Role.PATHOLOGIST)
+
+    def open_files():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = open_files()
+    bodies = [one.pieces() for one in objects.find(user, image.study_instance_uid)]
+    assert open_files() == before
+    assert next(bodies[0])
+    assert open_files() == before + 1
+    for body in bodies:
+        body.close()
+    assert open_files() == before
 
 
 def test_metadata_at_three_levels(pathologist, image, address, base):
@@ -272,7 +292,13 @@ def test_rendered_and_thumbnails(pathologist, image, address, base):
     assert small < len(pathologist.get(f"{one}/rendered?quality=95").content)
     # Bounded, whatever is asked for.
     assert max(shown(f"{one}/rendered?viewport=99999,99999").shape) <= 2048
-    for wrong in ("viewport=1", "viewport=a,b", "viewport=0,0", "quality=0", "quality=x"):
+    for wrong in (
+        "viewport=1",
+        "viewport=a,b",
+        "viewport=0,0",
+        "quality=0",
+        f"quality={'1' * 5000}",
+    ):
         assert pathologist.get(f"{one}/rendered?{wrong}").status_code == 400, wrong
     assert pathologist.get(f"{one}/rendered", headers={"Accept": "image/gif"}).status_code == 406
 
