@@ -78,7 +78,7 @@ def viewport_of(request: Request, default_px: int) -> Viewport:
 def quality_of(request: Request) -> int:
     """Return the `quality` parameter, 1 to 100."""
     text = request.GET.get("quality", str(QUALITY))
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 100):
+    if not (text.isascii() and text.isdecimal() and len(text) < 4 and 1 <= int(text) <= 100):
         raise BadDicomRequest("Quality is a whole number from 1 to 100.")
     return int(text)
 

@@ -75,7 +75,7 @@ class AnyValue(Func):
         value = "_value.v #>> '{}'"
         if self.cast:
             # Texts of numbers: what is none compares with nothing.
-            number = r"'^\s*[-+]?[0-9.]+([eE][-+]?[0-9]+)?\s*$'"
+            number = r"'^\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?\s*$'"
             value = f"CASE WHEN {value} ~ {number} THEN ({value})::{self.cast} END"
             text = f"({text})::{self.cast}"
         # Only code's own text is put together here: what a user sent are parameters.

@@ -12,7 +12,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 MAX_AGE_SECONDS = 3600
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z", re.ASCII)
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z", re.ASCII)
 Part = tuple[str, int | None, Iterator[bytes]]
 """Content type, length if known, and the bytes of one part."""
 

@@ -27,6 +27,8 @@ _RANGES = {
     "DT": re.compile(r"\d{4}(\d{2}){0,5}(\.\d{1,6})?([+-]\d{4})?"),
 }
 _NUMBERS = frozenset(("DS", "IS", "US", "UL", "SS", "SL", "FD", "FL", "UV", "SV"))
+# What Python and the database both read as a number.
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?", re.ASCII)
 _NO_WILDCARDS = frozenset(("UI", *_RANGES, *_NUMBERS))
 
 
@@ -188,11 +190,8 @@ def _key(path: tuple[str, ...], vr: str, value: str) -> Key | None:
         return Key(path, vr, uids) if uids else None
     if vr in _RANGES:
         return _range_key(path, vr, value)
-    if vr in _NUMBERS:
-        try:
-            float(value)
-        except ValueError as error:
-            raise QueryError("bad_value", f"{keyword(path[-1])} must be a number.") from error
+    if vr in _NUMBERS and not _NUMBER.fullmatch(value):
+        raise QueryError("bad_value", f"{keyword(path[-1])} must be a number.")
     return Key(path, vr, (value,))
 
 

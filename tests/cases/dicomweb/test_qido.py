@@ -167,9 +167,21 @@ def test_a_bad_key_is_named(archive, scanner):
     for query, code in (
         ({"Nonsense": "1"}, "unknown_attribute"),
         ({"StudyDate": "x"}, "bad_value"),
+        # Python reads these as numbers, the database does not.
+        ({"NumberOfFrames": "1_0"}, "bad_value"),
+        ({"NumberOfFrames": "\uff11"}, "bad_value"),
+        ({"NumberOfFrames": "1e999999"}, "bad_value"),
     ):
         response = scanner.get("/dicomweb/studies", query)
         assert (response.status_code, response.json()["code"]) == (400, code)
+
+
+def test_a_header_with_a_number_that_is_none_matches_nothing(archive, scanner):
+    for wrong in ("1.2.3", ".", "1e999999"):
+        SlideInstanceHeader.objects.update(attributes={"00280008": {"vr": "IS", "Value": [wrong]}})
+        assert studies(scanner, NumberOfFrames="1") == []
+    SlideInstanceHeader.objects.update(attributes={"00280008": {"vr": "IS", "Value": ["1."]}})
+    assert studies(scanner, NumberOfFrames="1") == ["1.2.3.1", "1.2.3.2"]
 
 
 def test_series_and_instances_at_the_top_and_nested(archive, scanner):
