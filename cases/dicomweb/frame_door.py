@@ -3,8 +3,7 @@
 An ASGI application around Django's. It answers a GET of stored frames when one statement
 (frame_rights) says that the caller may have them, the look is on record already and the file is
 open; of metadata, when the same body was sent lately. Anything else, every error too, goes on to
-Django, whose answer is the same:
-this door can only be faster, never say something of its own.
+Django, whose answer is the same: this door can only be faster, never say something of its own.
 """
 
 import asyncio
@@ -13,17 +12,24 @@ import logging
 import os
 import re
 import secrets
+import uuid
 from collections import OrderedDict, namedtuple
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
+from io import BytesIO
 from typing import Any
 
 import psycopg
 from asgiref.sync import sync_to_async
+from csp.middleware import CSPMiddleware
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
+from django.core.handlers.asgi import ASGIRequest
 from django.db import connection
+from django.http import HttpResponse
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.security import SecurityMiddleware
 from django.utils.crypto import salted_hmac
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -79,7 +85,7 @@ class FrameDoor:
         if self._connections and scope["type"] == "http" and scope["method"] == "GET":
             answer = await self._answer(scope)
             if answer is not None:
-                await _send(send, *answer)
+                await _send(scope, send, *answer)
                 return
         await self.app(scope, receive, send)
 
@@ -258,11 +264,26 @@ def _prepared() -> dict[str, Any]:
     return told
 
 
-async def _send(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:
+@lru_cache(maxsize=2)
+def _site_headers(is_https: bool) -> tuple[tuple[bytes, bytes], ...]:
+    """Return what the site's middleware adds to every answer, as it says itself."""
+    scheme = "https" if is_https else "http"
+    scope = {"method": "GET", "path": "/dicomweb/", "scheme": scheme, "headers": []}
+    request, response = ASGIRequest(scope, BytesIO()), HttpResponse()
+    del response.headers["Content-Type"]
+    for middleware in (XFrameOptionsMiddleware, CSPMiddleware, SecurityMiddleware):
+        response = middleware(lambda _request: HttpResponse()).process_response(request, response)
+    return tuple((name.lower().encode(), told.encode()) for name, told in response.items())
+
+
+async def _send(
+    scope: Scope, send: Send, status: int, headers: dict[str, str], body: bytes
+) -> None:
     lines = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     if status == 200:
         lines.append((b"content-length", str(len(body)).encode()))
-    lines.append((b"x-content-type-options", b"nosniff"))
+    lines += _site_headers(_is_https(scope, dict(scope["headers"])))
+    lines.append((b"x-request-id", uuid.uuid4().hex.encode()))
     await send({"type": "http.response.start", "status": status, "headers": lines})
     await send({"type": "http.response.body", "body": body})
 

@@ -11,6 +11,7 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
+from cases.dicomweb import frame_door
 from cases.dicomweb.frame_door import FrameDoor
 from cases.dicomweb.frame_rights import statement
 from cases.models import AccessEvent, ApiToken, Cohort, CohortEntry, Membership
@@ -141,9 +142,11 @@ def test_it_says_what_django_says(site, department, path, sign_in, frames, accep
     slow, warm, quick = site.get(request, request, request)
     assert site.left < 3, "the door answered nothing"
     assert slow[0] == quick[0] == 200
-    for name in ("etag", "cache-control", "content-length", "x-content-type-options"):
-        # Several frames are streamed there, and in one piece here.
-        assert slow[1].get(name) in (None, quick[1][name]), name
+    # The language is the pages' matter; each answer has an id of its own.
+    named = set(slow[1]) - {"vary", "content-language", "content-type", "x-request-id", "allow"}
+    assert {"x-frame-options", "content-security-policy", "referrer-policy"} < named
+    assert {name: slow[1][name] for name in named} == {name: quick[1].get(name) for name in named}
+    assert len({slow[1]["x-request-id"], quick[1]["x-request-id"]}) == 2
     boundary = slow[1]["content-type"].partition("boundary=")[2].encode()
     other = quick[1]["content-type"].partition("boundary=")[2].encode()
     assert slow[1]["content-type"].replace(boundary.decode(), "") == quick[1][
@@ -159,6 +162,23 @@ def test_it_says_what_django_says(site, department, path, sign_in, frames, accep
     (answer,) = site.get(unchanged)
     assert (answer[0], answer[2], site.left) == (304, b"", before)
     assert AccessEvent.objects.filter(user=user, action="view").count() == 1
+
+
+def test_browsers_are_told_to_stay_with_https(site, department, path, settings):
+    settings.SECURE_HSTS_SECONDS = 3600
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    user = bearer(make_member(department, Role.PATHOLOGIST))
+    secure = (f"{path}/1", {**user, "X-Forwarded-Proto": "https"})
+    frame_door._site_headers.cache_clear()
+    try:
+        site.get(secure, secure)
+        before = site.left
+        answers = site.get(secure, (f"{path}/1", user))
+    finally:
+        frame_door._site_headers.cache_clear()
+    assert site.left == before, "the door answered nothing"
+    told = [headers.get("strict-transport-security") for _status, headers, _body in answers]
+    assert told == ["max-age=3600", None]
 
 
 @pytest.mark.parametrize("sign_in", [bearer, cookie])
