@@ -77,7 +77,11 @@ class Handlers:
     def busy_peers(self, patience_seconds: float) -> set[Any]:
         """Return the ids of peers that are in the middle of sending an instance."""
         since = time.monotonic() - patience_seconds
-        return {peer for peer, at in list(self._sending.values()) if at > since}
+        # One whose association broke off in the middle stands here for good otherwise.
+        for key, (_peer, at) in list(self._sending.items()):
+            if at <= since:
+                self._sending.pop(key, None)
+        return {peer for peer, _at in list(self._sending.values())}
 
     def on_progress(self, assoc: Any) -> None:
         """Note that an instance is still coming; end it when the disk fills up."""

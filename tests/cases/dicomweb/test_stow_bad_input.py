@@ -263,7 +263,7 @@ def test_two_patients_in_one_study(scanner, tmp_path):
 
 def test_a_placeholder_is_no_other_patient(scanner, tmp_path):
     study = {"study_uid": "1.2.3.4", "levels": 1}
-    for seed, patient_id in enumerate(("UNKNOWN", "M1", "UNKNOWN")):
+    for seed, patient_id in enumerate(("N/A", "M1", "undefined")):
         folder = write_dicom_slide(tmp_path / str(seed), seed=seed, patient_id=patient_id, **study)
         assert store(scanner, instances_of(folder)).status_code == 200
 

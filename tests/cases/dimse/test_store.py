@@ -5,6 +5,7 @@ import socket
 import struct
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.utils import timezone
@@ -13,6 +14,8 @@ from pydicom.uid import generate_uid
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage, Verification
 
+from cases.dimse.handlers import Handlers
+from cases.dimse.peers import PeerBook
 from cases.models import AccessEvent, DicomPeer, SlideImage, SlideUpload, UploadFile
 from cases.services import network
 from cases.services.store import image_path, spool_folder
@@ -162,6 +165,15 @@ def test_a_batch_waits_while_its_peer_is_sending_and_not_for_ever(scp, peer, tmp
     # What comes next is the next batch.
     send(scp.port, file)
     assert SlideUpload.objects.filter(state="receiving").count() == 1
+
+
+def test_who_broke_off_in_the_middle_is_not_busy_for_ever(peer, dicom_settings):
+    handlers = Handlers("PATHSEARCH", PeerBook())
+    for _association in range(3):
+        handlers.on_progress(SimpleNamespace(peer=peer))
+    assert handlers.busy_peers(60) == {peer.pk}
+    assert handlers.busy_peers(0) == set()
+    assert not handlers._sending
 
 
 def announce_pdu(port: int, pdu_type: int, length: int) -> bytes:
