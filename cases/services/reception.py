@@ -6,6 +6,8 @@ again. After the transaction the upload goes the road of all uploads.
 """
 
 import hashlib
+import os
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +28,7 @@ from cases.wsi.instance_facts import InstanceFacts
 from cases.wsi.warm_sandbox import CheckServer, InstanceChecker
 
 ROOM_EVERY_BYTES = 256 * 2**20
+TOUCH_SECONDS = 60.0
 FLUSHERS = 4
 CHECK_SECONDS = 30
 CHECK_MEMORY_BYTES = 2**30
@@ -66,6 +69,7 @@ class Reception:
         self._files: list[Received] = []
         self._size_bytes = 0
         self._asked_at = 0
+        self._touched_at = time.monotonic()
         self._kept = False
         self._checker = InstanceChecker(
             _check_server,
@@ -91,6 +95,7 @@ class Reception:
         with store.naming_a_full_disk(), path.open("wb", buffering=0) as file:
             for piece in pieces:
                 self._require_room(len(piece))
+                self._stay_young()
                 digest.update(piece)
                 size += file.write(piece)
         self._files.append(Received(file_id, digest.hexdigest(), size))
@@ -120,6 +125,13 @@ class Reception:
     def drop(self, received: Received) -> None:
         """Remove an instance that is not to be stored."""
         store.remove(self._folder / str(received.file_id))
+
+    def _stay_young(self) -> None:
+        """Keep the sweep away from the folder, which no row names yet, while more comes."""
+        now = time.monotonic()
+        if now - self._touched_at >= TOUCH_SECONDS:
+            os.utime(self._folder)
+            self._touched_at = now
 
     def _require_room(self, new_bytes: int) -> None:
         """Look at the disk from time to time: asking for each piece would cost more than it."""

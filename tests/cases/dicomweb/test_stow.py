@@ -1,12 +1,15 @@
 """STOW-RS: what is stored, what the answer says, and that a repeat changes nothing."""
 
 import json
+import os
 from xml.etree.ElementTree import fromstring
 
 import pytest
+from django.conf import settings
 
 from cases.models import AccessEvent, Membership, SlideImage, SlideInstance, SlideUpload, UploadFile
 from cases.permissions import Role
+from cases.services import reception, sweep
 from cases.services import store as files
 from tests.cases.dicomweb.conftest import client_for
 from tests.cases.dicomweb.storing import (
@@ -190,3 +193,26 @@ def test_a_store_is_an_audit_event(scanner, slide, technician):
     assert (event.detail["refused"], event.detail["already_here"]) == (0, 0)
     assert event.detail["token"]
     assert json.dumps(event.detail).find("M1") < 0
+
+
+def test_the_sweep_leaves_an_instance_that_comes_for_hours(slide, db, monkeypatch):
+    monkeypatch.setattr(reception, "TOUCH_SECONDS", 0)
+    (data, *_rest) = instances_of(slide)
+
+    with reception.Reception() as receiving:
+        (folder,) = (settings.DATA_DIR / "spool").iterdir()
+
+        def slowly():
+            yield data[:1000]
+            os.utime(folder, (0, 0))
+            yield data[1000:2000]
+            assert sweep.sweep_store() == []
+            yield data[2000:]
+
+        receiving.receive(slowly())
+        (received,) = receiving.received()
+    assert (received.size_bytes, received.facts.code) == (len(data), "")
+    # What nobody writes to any more goes.
+    folder.mkdir()
+    os.utime(folder, (0, 0))
+    assert sweep.sweep_store() == [f"spool/{folder.name}"]
