@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,10 @@ from retrieval.engine.file_evaluation import default_rivals, reference_rivals, s
 from retrieval.engine.model_card import card_markdown
 from retrieval.engine.rivals import Rival, mean_pooling, prototype_search, raw_mosaics
 from retrieval.engine.tables import retrieval_table
+
+if TYPE_CHECKING:
+    # Imports torch, which the default model does not need.
+    from retrieval.engine.processes import Group
 
 Ints = npt.NDArray[np.int64]
 Progress = Callable[[str], None]
@@ -250,7 +254,7 @@ def _train_reference(
     if job.threads:
         torch.set_num_threads(job.threads)
     group, _ = join_group(job.device)
-    vectors = _report_vectors(archive, job, out, progress) if job.text_encoder else None
+    vectors = _report_vectors(archive, job, out, group, progress) if job.text_encoder else None
     asked = dict(job.reference)
     config = ReferenceConfig(
         input_dim=archive.features.shape[1],
@@ -304,15 +308,24 @@ def _train_reference(
 
 
 def _report_vectors(
-    archive: Archive, job: TrainingJob, out: Path, progress: Progress
+    archive: Archive, job: TrainingJob, out: Path, group: "Group", progress: Progress
 ) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the sentence vectors of the reports to learn from.
+
+    The first process makes them for all: several would write the same file.
+    """
     from retrieval.engine.report_vectors import report_vectors
 
+    if not group.is_first:
+        told: dict[str, npt.NDArray[np.float32]] = group.told(None)
+        return told
     learned = {archive.patients[i] for i in job.train}
-    return report_vectors(
+    vectors = report_vectors(
         {patient: text for patient, text in archive.reports.items() if patient in learned},
         job.text_encoder,
         cache=out / f"reports-{job.text_encoder}.npz",
         device=job.device,
         progress=progress,
     )
+    group.told(vectors)
+    return vectors

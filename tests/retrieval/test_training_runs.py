@@ -12,12 +12,14 @@ import pytest
 import torch
 from torch import nn
 
+from retrieval.engine import training_job
 from retrieval.engine.aggregator import ReferenceAligner, ReferenceConfig
 from retrieval.engine.contrastive import label_loss
 from retrieval.engine.curves import Curves
 from retrieval.engine.gradient_cache import batch_gradient, chunks_of
 from retrieval.engine.processes import Group
 from retrieval.engine.training import TrainingSettings, train_reference
+from retrieval.engine.training_job import TrainingJob
 from tests.live_site import wait_until
 from tests.retrieval.made_archive import made_archive, write_archive
 
@@ -141,6 +143,30 @@ def test_curves_of_a_killed_run_keep_each_step_once(tmp_path):
     draw(0, [1, 2, 3, 4, 5])  # killed after the checkpoint of step 3
     draw(3, [4, 5, 6])
     assert drawn() == [1, 2, 3, 4, 5, 6]
+
+
+def test_one_process_embeds_the_reports_for_all(tmp_path, monkeypatch):
+    archive = made_archive(slides=10)
+    job = TrainingJob("reference", np.arange(10), np.array([], int), {}, text_encoder="words")
+    made, sent = [], []
+
+    def embedded(reports, name, **options):
+        made.append(name)
+        return {patient: np.ones(3, np.float32) for patient in reports}
+
+    class Member(Group):
+        def told(self, value):
+            if self.is_first:
+                sent.append(value)
+            return sent[-1]
+
+    monkeypatch.setattr("retrieval.engine.report_vectors.report_vectors", embedded)
+    first, second = (
+        training_job._report_vectors(archive, job, tmp_path, Member(rank, 2), print)
+        for rank in (0, 1)
+    )
+    assert made == ["words"]
+    assert first is second and set(first) == set(archive.patients)
 
 
 def test_half_precision_learns_nearly_the_same():
