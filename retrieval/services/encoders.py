@@ -1,6 +1,7 @@
 """Encoders of this site: how they run, and which files of theirs are accepted."""
 
 from django.conf import settings
+from django.db.models import Q
 
 from cases.errors import Conflict, DomainError
 from retrieval.engine.encoders import (
@@ -89,7 +90,8 @@ def encoder_pin(
             for other in registry.values()
             if other.files and other.files.folder == spec.files.folder
         } | {name}
-        used = EmbeddingModel.objects.filter(encoder__in=shared).values_list("name", flat=True)
+        made_with = Q(encoder__in=shared) | Q(text_encoder__in=shared)
+        used = EmbeddingModel.objects.filter(made_with).values_list("name", flat=True)
         if used:
             raise Conflict(
                 f"The models {', '.join(sorted(used))} were made with the files that are pinned "

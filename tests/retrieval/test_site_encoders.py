@@ -145,6 +145,11 @@ def test_other_weights_never_mix_with_the_vectors_of_a_model(phikon, models, mon
     write_phikon(models / "phikon-v2", seed=1)
     with pytest.raises(CommandError, match="phikon-v2-prototypes-v1"):
         call_command("encoders", "pin", "phikon-v2", "--replace")
+    # A trained model's own sentence encoder counts as much.
+    EmbeddingModel.objects.filter(pk=model.pk).update(encoder="fake", text_encoder="phikon-v2")
+    with pytest.raises(CommandError, match="phikon-v2-prototypes-v1"):
+        call_command("encoders", "pin", "phikon-v2", "--replace")
+    EmbeddingModel.objects.filter(pk=model.pk).update(encoder="phikon-v2", text_encoder="")
     # Past the command, by hand: the recipe still tells.
     files.pin(phikon, replace=True)
     row = index_one(monkeypatch)
