@@ -210,10 +210,11 @@ def _report(
         section, results = _slides(run, title, exclude)
         sections.append(section)
         first = first or results
-    if site.texts is None:
-        notes.append("No report is embedded: searches by words were not measured.")
+    told = _told(site)
+    if site.texts is None or not len(told):
+        notes.append("No signed report is embedded: searches by words were not measured.")
     else:
-        sections += [_texts(run, site.texts, title, exclude) for title, exclude in ways]
+        sections += [_texts(run, site.texts, told, title, exclude) for title, exclude in ways]
     section, pairs = _among_slides(run, model, has_departments=len(departments) > 1)
     if section is None:
         notes.append("The model places no words among slides: slide to report was not measured.")
@@ -263,10 +264,19 @@ def _slides(
     return section, results
 
 
-def _texts(run: _Run, texts: np.ndarray, title: str, exclude: bool) -> RetrievalSection:
+def _told(site: SiteArchive) -> np.ndarray:
+    """Return the positions of slides with a diagnosis whose report is embedded."""
+    if site.texts is None:
+        return np.array([], np.int64)
+    known = site.archive.subjects().labels >= 0
+    return np.flatnonzero(np.isfinite(site.texts).all(1) & known)
+
+
+def _texts(
+    run: _Run, texts: np.ndarray, known: np.ndarray, title: str, exclude: bool
+) -> RetrievalSection:
     """Ask by each case's report, and by slide and report together, fused as searches fuse."""
     subjects = run.site.archive.subjects()
-    known = np.flatnonzero(np.isfinite(texts).all(1) & (subjects.labels >= 0))
     cases = [run.site.slide_images[i].slide.case_id for i in known]
     asked = known[np.unique(np.array([str(case) for case in cases]), return_index=True)[1]]
     own, others = subjects.take(asked), subjects.take(known)
@@ -320,7 +330,8 @@ def _among_slides(
             vectors[person] = texts_as_slides(model, [report])[0]
         except UnknownWords:
             continue
-    if not vectors:
+    asked = {p for p, label in zip(archive.patients, archive.labels, strict=True) if label}
+    if not asked & set(vectors):
         return None, []
     found = ask_by_texts(normalised(run.site.vectors), vectors, archive, np.arange(len(archive)))
     ways = [("text to slide", _PATIENT_OUT.lower(), found.class_own)]

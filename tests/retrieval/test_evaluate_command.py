@@ -10,7 +10,7 @@ from cases.models import AccessEvent, Cohort, CohortEntry, Patient
 from cases.permissions import Role
 from cases.services.store import thumbnail_file
 from retrieval.engine.mosaic import prototypes
-from retrieval.models import Feedback, SlideIndex
+from retrieval.models import Feedback, ReportEmbedding, SlideIndex
 from retrieval.services.features import features_path, features_place, features_prepare
 from retrieval.services.indexing import embedding_write
 from retrieval.services.search import search_run
@@ -177,6 +177,15 @@ def test_slides_without_a_signed_diagnosis_or_features_are_counted(doctor, archi
         note == "Slides left out, kept features missing or damaged: 1." for note in found["notes"]
     )
     assert found["sections"][0]["queries"] == 10
+
+
+def test_words_of_unsigned_reports_alone_are_not_asked(doctor, archive, tmp_path):
+    draft = archive[2].slide.case.current_report
+    type(draft).objects.filter(pk=draft.pk).update(status="preliminary")
+    ReportEmbedding.objects.exclude(report=draft).delete()
+    found = _run(doctor, tmp_path / "out", no_rivals=True)
+    assert len(found["sections"]) == 2
+    assert any("No signed report is embedded" in note for note in found["notes"])
 
 
 def test_diagnoses_by_words_are_of_signed_reports_too(doctor, archive, tmp_path):
