@@ -247,7 +247,7 @@ def _train_reference(
     from safetensors.torch import save_file
 
     from retrieval.engine.aggregator import ReferenceConfig
-    from retrieval.engine.processes import join_group
+    from retrieval.engine.processes import join_group, leave_group
     from retrieval.engine.reference_weights import released_state
     from retrieval.engine.training import TrainingSettings, train_reference
 
@@ -292,6 +292,8 @@ def _train_reference(
             ],
             progress=progress,
         )
+    # All are done learning; the first one goes on to measure, and nobody waits for it.
+    leave_group()
     return {
         "config": asdict(config),
         "settings": asdict(settings),
