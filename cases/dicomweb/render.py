@@ -92,10 +92,8 @@ class _Picture(RetrieveView):
         viewport, quality = viewport_of(request, self.default_px), quality_of(request)
         text = repr((one.sop_uid, one.version, what, media_type, viewport, quality))
         etag = f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
-        headers = sending.cache_headers(etag)
-        if one.is_private:
-            headers["Cache-Control"] = "no-store"
-        elif (unchanged := sending.not_modified(request, headers)) is not None:
+        headers = sending.cache_headers(etag, shows_label=one.is_private)
+        if (unchanged := sending.not_modified(request, headers)) is not None:
             return unchanged
         try:
             rgb = make(viewport)

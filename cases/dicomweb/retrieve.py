@@ -87,7 +87,12 @@ class RetrieveObjects(RetrieveView):
             raise NotAcceptable(
                 "Instances are sent as application/dicom, in the transfer syntax they came in."
             )
-        headers = sending.cache_headers(_etag(found, form), is_immutable=bool(sop_uid))
+        headers = sending.cache_headers(
+            _etag(found, form),
+            # A virtual file, which has no size, says what the records say at the moment.
+            is_immutable=bool(sop_uid) and found[0].size_bytes is not None,
+            shows_label=any(one.is_private for one in found),
+        )
         if (unchanged := sending.not_modified(request, headers)) is not None:
             return unchanged
         kinds = [f"{DICOM}; transfer-syntax={one.transfer_syntax_uid}" for one in found]
@@ -165,7 +170,7 @@ class RetrieveBulkData(RetrieveView):
             raise Http404 from error
         # Single first: who accepts anything gets the bytes themselves.
         offer, _range = negotiate(request, tuple(reversed(_OCTETS_OFFERS)))
-        headers = sending.cache_headers(_etag([one], path, offer))
+        headers = sending.cache_headers(_etag([one], path, offer), shows_label=one.is_private)
         if (unchanged := sending.not_modified(request, headers)) is not None:
             return unchanged
         if offer == OCTETS:
@@ -188,7 +193,8 @@ def send_frames(request: Request, one: DicomObject, numbers: Sequence[int]) -> H
             "These frames cannot be sent in a media type and transfer syntax that you accept. "
             f"They are kept in {one.transfer_syntax_uid}."
         )
-    headers = sending.cache_headers(frames_etag(one.sop_uid, one.version, numbers, answer))
+    etag = frames_etag(one.sop_uid, one.version, numbers, answer)
+    headers = sending.cache_headers(etag, shows_label=one.is_private)
     if (unchanged := sending.not_modified(request, headers)) is not None:
         return unchanged
 

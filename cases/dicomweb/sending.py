@@ -17,9 +17,15 @@ Part = tuple[str, int | None, Iterator[bytes]]
 """Content type, length if known, and the bytes of one part."""
 
 
-def cache_headers(etag: str, *, is_immutable: bool = True) -> dict[str, str]:
-    """Return the headers that let a browser keep what never changes, for itself alone."""
+def cache_headers(
+    etag: str, *, is_immutable: bool = True, shows_label: bool = False
+) -> dict[str, str]:
+    """Return the headers that let a browser keep what never changes, for itself alone.
+
+    Each look at a label is an event, so that none is kept.
+    """
     kept = f"private, max-age={MAX_AGE_SECONDS}" if is_immutable else "private, no-cache"
+    kept = "no-store" if shows_label else kept
     return {"ETag": etag, "Cache-Control": kept, "Vary": "Accept, Authorization, Cookie"}
 
 

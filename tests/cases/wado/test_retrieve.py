@@ -311,7 +311,10 @@ def test_labels_go_out_only_to_who_may_see_them(pathologist, researcher, image, 
     inside += [f"{one}/bulkdata/7FE00010", f"{one}/frames/1/rendered"]
     missing = pathologist.get(f"{address}/instances/1.2.3/metadata")
     for url in inside:
-        assert pathologist.get(url).status_code == 200, url
+        shown = pathologist.get(url)
+        assert shown.status_code == 200, url
+        # Each look is an event: a browser keeps none.
+        assert (shown["Cache-Control"] == "no-store") == ("metadata" not in url), url
         hidden = researcher.get(url)
         assert (hidden.status_code, hidden.content) == (404, missing.content), url
     for url in (study, address):

@@ -109,6 +109,8 @@ def test_uids_stay_and_headers_follow_the_records(pathologist, image):
     assert second.status_code == 200
     assert second.json()[0]["00100010"]["Value"] == [{"Alphabetic": "Renamed"}]
     assert virtual_objects(_fresh(image.pk))[0].sop_uid == one.sop_uid
+    # So no browser may keep the file without asking.
+    assert pathologist.get(address_of(one))["Cache-Control"] == "private, no-cache"
 
 
 def test_hidden_is_missing(image):
