@@ -23,7 +23,6 @@ from cases.wsi.errors import CorruptError, TruncatedError
 ITEM, DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 UNDEFINED = 0xFFFFFFFF
 ITEM_HEAD = 8
-_READ_BYTES = 1 << 16
 _HEAD = struct.Struct("<cQQII")
 _NATIVE, _ONE_EACH, _FRAGMENTS = b"N", b"E", b"F"
 _END_OF_IMAGE = b"\xff\xd9"

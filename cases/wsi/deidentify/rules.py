@@ -53,7 +53,6 @@ _NUMBER = _keep("number")
 _UID = Rule("U", "uid", note="HMAC of the original under the project's key, as 2.25 UID")
 _YES_NO = _keep("word", "YES", "NO")
 _CODES = Rule("C", "codes", note="only concepts of PS3.16, with the standard's own meaning")
-_EMPTY = Rule("Z", "empty")
 _FLAVOR = _keep(
     "word", "ORIGINAL", "DERIVED", "PRIMARY", "VOLUME", "NONE", "RESAMPLED", note="VOLUME only"
 )
