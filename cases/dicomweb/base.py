@@ -51,6 +51,12 @@ class DicomWebView(APIView):
     # PS3.18 describes these routes, not the OpenAPI schema.
     schema = None
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Ask who it is and what they may; nothing has an address that the database cannot hold."""
+        super().initial(request, *args, **kwargs)
+        if any("\x00" in value for value in kwargs.values()):
+            raise Http404
+
     def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[Any, str]:
         """Leave Accept to the views (`accepted`); errors are JSON whatever was accepted."""
         return JSONRenderer(), "application/json"

@@ -69,7 +69,9 @@ def _department(request: Request) -> Department:
     """Return the department that is to have the slides: the one named, or the only one."""
     code = request.GET.get("department", "")
     if code:
-        department = Department.objects.visible_to(request.user).filter(code=code).first()
+        # What is no text of the database is no code.
+        found = Department.objects.visible_to(request.user).filter(code=code.replace("\x00", "?"))
+        department = found.first()
         if department is None:
             raise BadDicomRequest("There is no such department.", code="unknown_department")
         permissions.require(request.user, "upload", department.pk)

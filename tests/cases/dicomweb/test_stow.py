@@ -152,8 +152,9 @@ def test_the_department_is_the_senders_only_one_or_the_one_named(
         == 200
     )
     assert SlideUpload.objects.get().department == skin
-    unknown = store(scanner, instances_of(slide), url="/dicomweb/studies?department=nose")
-    assert (unknown.status_code, unknown.json()["code"]) == (400, "unknown_department")
+    for code in ("nose", "skin%00"):
+        unknown = store(scanner, instances_of(slide), url=f"/dicomweb/studies?department={code}")
+        assert (unknown.status_code, unknown.json()["code"]) == (400, "unknown_department")
 
 
 def test_who_may_store(scanner, technician, slide, page, db):

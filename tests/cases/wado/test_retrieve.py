@@ -343,6 +343,23 @@ def test_hidden_is_the_same_as_missing(image, address, base, pathologist):
     assert pathologist.get(other_series).status_code == 404
 
 
+def test_addresses_that_no_object_has_are_missing(image, address, base, pathologist):
+    one = f"{address}/instances/{base.sop_instance_uid}"
+    study = f"/dicomweb/studies/{image.study_instance_uid}"
+    missing = pathologist.get("/dicomweb/studies/1.2.3/series").content
+    for url in (
+        "/dicomweb/studies/%00/series",
+        f"{study}%00/metadata",
+        f"{study}/series/%00/instances",
+        f"{address}/instances/%00/frames/1",
+        f"{one}/bulkdata/%00",
+        f"{study}/series/..%2F..%2F/metadata",
+        f"{address}/instances/%FF/rendered",
+    ):
+        answer = pathologist.get(url)
+        assert (answer.status_code, answer.content) == (404, missing), url
+
+
 def test_a_lost_membership_ends_it_at_once(department, address, base):
     user = make_member(department, Role.PATHOLOGIST)
     client = reader(user)
