@@ -168,7 +168,8 @@ def bulk_value(dataset: Dataset, path: str) -> bytes:
         raise KeyError(path)
     for tag, number in zip(above[::2], above[1::2], strict=True):
         sequence = dataset.get(_tag(tag))
-        if sequence is None or sequence.VR != "SQ" or not number.isdecimal():
+        is_number = number.isdecimal() and len(number) < 10
+        if sequence is None or sequence.VR != "SQ" or not is_number:
             raise KeyError(path)
         if int(number) >= len(sequence.value):
             raise KeyError(path)
