@@ -10,6 +10,8 @@ VENV_ENCODERS ?= .venv-encoders
 TORCH_VERSION_ENCODERS := 2.14.1
 TORCHVISION_VERSION := 0.29.1
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+# Each worker has a database, a data folder and sites of its own.
+TEST_WORKERS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: run test test-encoders lint browser-deps partners vendor lock screenshots clean bench
@@ -20,7 +22,7 @@ run: $(VENV)/.installed
 
 ## Everything that CI checks.
 test: $(VENV)/.installed-dev browser-deps partners lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 ## The encoders that need timm and open_clip, in the environment that has them (5.5 GB).
 test-encoders: $(VENV_ENCODERS)/.installed-encoders
