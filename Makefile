@@ -22,7 +22,7 @@ run: $(VENV)/.installed
 
 ## Everything that CI checks.
 test: $(VENV)/.installed-dev browser-deps partners lint
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
 
 ## The encoders that need timm and open_clip, in the environment that has them (5.5 GB).
 test-encoders: $(VENV_ENCODERS)/.installed-encoders

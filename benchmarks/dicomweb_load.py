@@ -16,6 +16,7 @@ class Load:
     seconds: float
     spent: list[float]
     received_bytes: int
+    dropped: int = 0  # connections that the server ended without an answer
 
     def summary(self) -> dict[str, float]:
         """Return answers per second, median and 95th percentile of the wait in ms, MB/s."""
@@ -25,6 +26,7 @@ class Load:
             "p50_ms": round(ordered[len(ordered) // 2] * 1000, 2),
             "p95_ms": round(ordered[int(len(ordered) * 0.95)] * 1000, 2),
             "megabytes_per_second": round(self.received_bytes / self.seconds / 1e6, 1),
+            "dropped_connections": self.dropped,
         }
 
 
@@ -95,17 +97,26 @@ async def _load(host, port, connections, seconds, requests, check) -> Load:
     began = time.perf_counter()
     end = began + seconds
 
-    async def work(number: int, connection: Connection) -> None:
+    async def work(number: int) -> None:
+        connection = open_ones[number]
         asked = requests(number)
         place = 0
         while (start := time.perf_counter()) < end:
-            status, headers, body = await connection.ask(asked[place % len(asked)])
+            try:
+                status, headers, body = await connection.ask(asked[place % len(asked)])
+            except (asyncio.IncompleteReadError, ConnectionError):
+                # The time until the answer to the next try counts as no answer's.
+                result.dropped += 1
+                connection.writer.close()
+                connection = Connection(*await asyncio.open_connection(host, port, limit=1 << 24))
+                open_ones[number] = connection
+                continue
             result.spent.append(time.perf_counter() - start)
             check(status, headers, body)
             result.received_bytes += len(body)
             place += 1
 
-    await asyncio.gather(*(work(number, one) for number, one in enumerate(open_ones)))
+    await asyncio.gather(*(work(number) for number in range(len(open_ones))))
     result.seconds = time.perf_counter() - began
     for connection in open_ones:
         connection.writer.close()
