@@ -22,14 +22,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_until(condition: Callable[[], Any], *, seconds: float, what: str) -> Any:
+def wait_until(
+    condition: Callable[[], Any], *, seconds: float, what: str, every: float = 0.25
+) -> Any:
     """Return the condition's first true value; fail the test, saying what, after so long."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         value = condition()
         if value:
             return value
-        time.sleep(0.25)
+        time.sleep(every)
     raise AssertionError(f"waited {seconds} s in vain for: {what}")
 
 

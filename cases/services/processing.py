@@ -4,7 +4,6 @@ Killed at any point and started again, it goes on where the rows say: slides tha
 have their UploadItem, the others are taken now, and the spool goes only after the end.
 """
 
-import hashlib
 import logging
 import traceback
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from cases.services.queue import enqueue
 from cases.services.uploads import PROCESS_TASK
 from cases.wsi.delivery import Delivery, FoundSlide, Limits
 from cases.wsi.sandbox import examine_in_child
+from cases.wsi.values import sha256_of_file
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def _lay_out(upload: SlideUpload, folder: Path, tick: Callable[[], None]) -> Non
             store.spool_folder(upload.pk).mkdir(parents=True, exist_ok=True)
             source.touch()
         name = store.safe_relative_name(upload_file.name, taken)
-        if upload_file.sha256 and _sha256(source, tick) != upload_file.sha256:
+        if upload_file.sha256 and sha256_of_file(source, tick) != upload_file.sha256:
             _refuse_checksum(upload, upload_file)
             continue
         with store.naming_a_full_disk():
@@ -113,16 +113,6 @@ def _refuse_checksum(upload: SlideUpload, upload_file: UploadFile) -> None:
         code=CHECKSUM_MISMATCH,
         reason="The file arrived with another SHA-256 than announced. Send it again.",
     )
-
-
-def _sha256(file: Path, tick: Callable[[], None]) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as reader:
-        for number, piece in enumerate(iter(lambda: reader.read(store.COPY_BYTES), b"")):
-            digest.update(piece)
-            if number % 64 == 0:
-                tick()
-    return digest.hexdigest()
 
 
 def _add_waiting_pieces(upload: SlideUpload, delivery: Delivery, folder: Path) -> bool:

@@ -36,6 +36,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
             lambda: live.ask("SlideIndex.objects.filter(state='indexed').count()") >= DEMO_SLIDES,
             seconds=600,
             what="the demo slides to be indexed",
+            every=5,  # asking starts a process, which takes time from the indexing
         )
         yield live
     finally:

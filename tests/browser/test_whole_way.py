@@ -54,6 +54,7 @@ def test_real_slides_come_in_and_the_archive_answers(visitor, site, real):
         ),
         seconds=180,
         what="the two uploaded slides to be indexed",
+        every=2,
     )
     visitor.goto("/?text=E2E-SVS")
     page.click("a:has-text('E2E-SVS')")
