@@ -22,7 +22,9 @@ run: $(VENV)/.installed
 
 ## Everything that CI checks.
 test: $(VENV)/.installed-dev browser-deps partners lint
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --ignore=tests/browser
+	@# By one worker: these share a site, whose demo slides take all cores to index.
+	$(BIN)/python -m pytest tests/browser
 
 ## The encoders that need timm and open_clip, in the environment that has them (5.5 GB).
 test-encoders: $(VENV_ENCODERS)/.installed-encoders

@@ -8,16 +8,6 @@ from django.db.backends.postgresql.operations import DatabaseOperations
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one worker, and all of the browser's: they share one demo site."""
-    for item in items:
-        folder = item.path.parent
-        item.add_marker(
-            pytest.mark.xdist_group(str(folder if folder.name == "browser" else item.path))
-        )
-
-
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Return the folder of real slides, or skip with its name."""
