@@ -79,6 +79,7 @@ def fhir(event: AccessEvent) -> dict[str, Any]:
     }
     if event.address:
         agent["network"] = {"address": event.address, "type": "2"}  # an IP address
+    entities = _entities(event)
     return {
         "resourceType": "AuditEvent",
         "id": str(event.pk),
@@ -93,7 +94,7 @@ def fhir(event: AccessEvent) -> dict[str, Any]:
             "observer": {"display": "PathSearch"},
             "site": f"{event.department_id or ''}" or "all",
         },
-        **({"entity": _entities(event)} if _entities(event) else {}),
+        **({"entity": entities} if entities else {}),
     }
 
 
