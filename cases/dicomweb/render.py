@@ -16,9 +16,8 @@ from rest_framework.request import Request
 from cases.dicomweb import objects, sending
 from cases.dicomweb.base import negotiate
 from cases.dicomweb.errors import BadDicomRequest, NotAcceptable
-from cases.dicomweb.retrieve import RetrieveView
+from cases.dicomweb.retrieve import RetrieveView, asked_frames
 from cases.dicomweb.served import DicomObject
-from cases.dicomweb.wire.frame_types import frame_numbers
 from cases.models import SlideInstance
 from cases.services import pixels
 from cases.services.slide_readers import SlideUnreadable, slide_reader
@@ -114,10 +113,7 @@ class RenderFrames(_Picture):
         self, request: Request, study_uid: str, series_uid: str, sop_uid: str, frames: str
     ) -> Any:
         """Send the frame, in its own size unless a viewport is given."""
-        try:
-            numbers = frame_numbers(frames)
-        except ValueError as error:
-            raise BadDicomRequest("A frame list is numbers with commas, from 1.") from error
+        numbers = asked_frames(frames)
         if len(numbers) != 1:
             raise BadDicomRequest("One frame at a time is rendered.")
         (one,) = self.found(request, study_uid, series_uid, sop_uid)

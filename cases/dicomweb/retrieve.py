@@ -142,10 +142,7 @@ class RetrieveFrames(RetrieveView):
         self, request: Request, study_uid: str, series_uid: str, sop_uid: str, frames: str
     ) -> Any:
         """Send them by reading their bytes."""
-        try:
-            numbers = frame_numbers(frames)
-        except ValueError as error:
-            raise BadDicomRequest("A frame list is numbers with commas, from 1.") from error
+        numbers = asked_frames(frames)
         (one,) = self.found(request, study_uid, series_uid, sop_uid)
         if any(not 1 <= number <= one.frame_count for number in numbers):
             raise Http404
@@ -177,6 +174,14 @@ class RetrieveBulkData(RetrieveView):
             return sending.single(request, value, OCTETS, headers)
         part = (OCTETS, len(value), iter((value,)))
         return sending.multipart(request, OCTETS, [part], headers)
+
+
+def asked_frames(text: str) -> list[int]:
+    """Return the numbers of a frame list; refuse what is none."""
+    try:
+        return frame_numbers(text)
+    except ValueError as error:
+        raise BadDicomRequest("A frame list is numbers with commas, from 1.") from error
 
 
 def send_frames(request: Request, one: DicomObject, numbers: Sequence[int]) -> HttpResponseBase:
