@@ -1,7 +1,9 @@
 """Embeddings, the state of making them, and what was asked and answered."""
 
+import numpy as np
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
 from pgvector.django import HalfVectorField
@@ -9,6 +11,11 @@ from pgvector.django import HalfVectorField
 from cases.models import Department, LeasedWork, Report, SlideImage
 from cases.models.base import Record
 from cases.querysets import SlideImagePartQuerySet
+from retrieval.codecs import stored_tokens
+from retrieval.engine.mosaic import Mosaic
+from retrieval.fields import PlacesField
+from retrieval.models_codec import MosaicCodec
+from retrieval.models_recall import SearchCosts, SearchSelfCheck
 from retrieval.models_training import TrainingRun, TrainingSlide
 from retrieval.models_words import DepartmentTerm, ReportWords, VoteCalibration
 from retrieval.querysets import (
@@ -17,8 +24,6 @@ from retrieval.querysets import (
     SearchQueryQuerySet,
     SlideEmbeddingQuerySet,
 )
-
-__all__ = ["DepartmentTerm", "ReportWords", "VoteCalibration"]  # kept in a file of their own
 
 
 class EmbeddingModel(models.Model):
@@ -146,8 +151,21 @@ class SlideEmbedding(models.Model):
     model = models.ForeignKey(EmbeddingModel, on_delete=models.PROTECT, related_name="+")
     # No fixed width: models differ. Each has a partial index cast to its dimension.
     vector = HalfVectorField(help_text="L2-normalised slide embedding")
-    mosaic = models.BinaryField(help_text="float16 (M, D), row-major: L2-normalised mosaic tokens")
-    places = models.JSONField(
+    mosaic = models.BinaryField(
+        help_text="L2-normalised mosaic tokens: coded, or float16 (M, D) where there is no codec"
+    )
+    codec = models.ForeignKey(
+        MosaicCodec,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,  # one value, or none: see the index of those that wait
+    )
+    cells = ArrayField(
+        models.IntegerField(), default=list, help_text="Per token: codec and cell, as one number"
+    )
+    places = PlacesField(
         help_text="Per token: x_l0, y_l0, size_l0 of its nearest patch and `share` of the tissue"
     )
     created_at = models.DateTimeField(auto_now_add=True)
@@ -160,10 +178,22 @@ class SlideEmbedding(models.Model):
                 fields=["slide_image", "model"], name="slide_embedding_once_per_model"
             )
         ]
-        indexes = [models.Index(fields=["model", "department"])]
+        indexes = [
+            models.Index(fields=["model", "department"]),
+            models.Index(
+                fields=["model"], name="slide_embedding_uncoded", condition=Q(codec__isnull=True)
+            ),
+            # No pending list: what waits in it is searched row by row.
+            GinIndex(fields=["cells"], name="slide_embedding_cells", fastupdate=False),
+        ]
 
     def __str__(self) -> str:
         return f"Embedding of {self.slide_image_id}"
+
+    def as_mosaic(self) -> Mosaic:
+        """Return tokens, places and vector as the engine has them."""
+        tokens = stored_tokens(bytes(self.mosaic), self.codec_id, self.model.token_width)
+        return Mosaic(tokens, self.places, np.asarray(self.vector, dtype=np.float32))
 
 
 class ReportEmbedding(models.Model):
@@ -233,6 +263,9 @@ class SearchQuery(Record):
     places = models.JSONField(default=list, blank=True)
     notices = models.JSONField(default=list, blank=True, help_text="What a reader must know")
     seconds = models.FloatField(default=0)
+    timings = models.JSONField(
+        default=dict, blank=True, help_text="Seconds by stage, and how candidates were found"
+    )
 
     objects = SearchQueryQuerySet.as_manager()
 
@@ -317,14 +350,20 @@ class Feedback(models.Model):
         return f"{self.get_verdict_display()} by {self.user_id}"
 
 
-__all__ = [
+__all__ = [  # some are kept in files of their own
+    "DepartmentTerm",
     "EmbeddingModel",
     "Feedback",
+    "MosaicCodec",
     "ReportEmbedding",
+    "ReportWords",
+    "SearchCosts",
     "SearchHit",
     "SearchQuery",
+    "SearchSelfCheck",
     "SlideEmbedding",
     "SlideIndex",
     "TrainingRun",
     "TrainingSlide",
+    "VoteCalibration",
 ]

@@ -6,29 +6,28 @@ Similarity is the cosine; `<=>` is 1 minus it, so that ascending order is neares
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from django.apps import apps
-from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, FloatField, Func, Model, Q, Value
+from django.db.models import Case, F, FloatField, Func, Model, Q, Value, When
 from django.db.models.functions import Cast
 from pgvector import HalfVector
 from pgvector.django import HalfVectorField
 
 from cases.permissions import departments_of
 from cases.querysets import SlideImagePartQuerySet, VisibleQuerySet, shared_entries
-from retrieval.engine.mosaic import tokens_from_bytes
+from retrieval.engine.search_plan import Plan, ef_search_for
+from retrieval.engine.token_codec import Probe
+from retrieval.querysets_planned import costs_of, planned
 
 # HNSW's own settings. Iterative scans go on until LIMIT rows passed the filters; the bound on
 # scanned tuples is far above pgvector's 20,000, which starves a user who sees one row in fifty.
 HNSW_M = 16
 HNSW_EF_CONSTRUCTION = 64
-HNSW_EF_SEARCH_MIN = 100
-HNSW_EF_SEARCH_MAX = 1000  # pgvector's limit
 HNSW_MAX_SCAN_TUPLES = 400_000
 HNSW_SCAN_MEM_MULTIPLIER = 8
 # Any number that no other two-part advisory lock of the site takes.
@@ -66,28 +65,40 @@ class VectorQuerySet(VisibleQuerySet):
     """Rows with an L2-normalised `vector` of a `model`."""
 
     def nearest(
-        self, *, model: Any, vector: np.ndarray, limit: int, key: str, exact: bool | None = None
+        self,
+        *,
+        model: Any,
+        vector: np.ndarray,
+        limit: int,
+        key: str,
+        exact: bool | None = None,
+        plan: Plan | None = None,
     ) -> list[Neighbour]:
         """Return the nearest rows of this queryset, nearest first, ties by key.
 
         Call it on a queryset that is already visible_to(user) and filtered: both are part of
-        the one statement, before its LIMIT. Small sets (settings.EXACT_SCAN_MAX) are compared
-        row by row; larger ones through HNSW, and exactly after all if that finds too few.
+        the one statement, before its LIMIT. The plan says whether rows are compared one by one
+        or through HNSW, and, where one is given, how many; if HNSW finds too few, exactly.
         exact: True or False forces the way, for tests and benchmarks.
         """
         rows = self.filter(model=model)
         if exact is None:
-            exact = rows.is_at_most(settings.EXACT_SCAN_MAX)
+            if plan is None:
+                plan = planned(rows, model, limit)
+            else:
+                limit = plan.limit
+            exact = plan.way == "exact"
         if exact:
             return rows._nearest_exact(model, vector, limit, key)
-        found = rows._nearest_by_index(model, vector, limit, key)
+        ef_search = plan.ef_search if plan else ef_search_for(limit, costs_of(model))
+        found = rows._nearest_by_index(model, vector, limit, key, ef_search)
         if len(found) < limit:
             return rows._nearest_exact(model, vector, limit, key)
         return found
 
-    def is_at_most(self, count: int) -> bool:
-        """Return whether there are at most this many rows, without counting beyond."""
-        return self.order_by()[: count + 1].count() <= count
+    def plan(self, *, model: Any, limit: int) -> Plan:
+        """Return the way that `nearest` would take."""
+        return planned(self.filter(model=model), model, limit)
 
     def _nearest_exact(
         self, model: Any, vector: np.ndarray, limit: int, key: str
@@ -100,12 +111,11 @@ class VectorQuerySet(VisibleQuerySet):
             return self._fetch(distance, limit, key)
 
     def _nearest_by_index(
-        self, model: Any, vector: np.ndarray, limit: int, key: str
+        self, model: Any, vector: np.ndarray, limit: int, key: str, ef_search: int
     ) -> list[Neighbour]:
         distance = _CosineDistance(
             _IndexedVector(model.dimension), _literal(vector, model.dimension)
         )
-        ef_search = min(HNSW_EF_SEARCH_MAX, max(HNSW_EF_SEARCH_MIN, 2 * limit))
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
                 "SET LOCAL jit = off;"
@@ -137,10 +147,11 @@ class VectorQuerySet(VisibleQuerySet):
 
 @dataclass(frozen=True)
 class StoredMosaic:
-    """What re-ranking needs of a slide: float32 tokens (M, D), their places, the cosine."""
+    """What re-ranking needs of a slide: its tokens as stored, their places, the cosine."""
 
     slide_image_id: Any
-    tokens: np.ndarray
+    data: bytes
+    codec_id: int | None
     places: list[dict[str, float]]
     similarity: float
 
@@ -157,12 +168,40 @@ class SlideEmbeddingQuerySet(SlideImagePartQuerySet, VectorQuerySet):
             self.filter(model=model, slide_image_id__in=slide_image_ids)
             .annotate(_distance=distance)
             .order_by("slide_image_id")
-            .values_list("slide_image_id", "mosaic", "places", "_distance")
+            .values_list("slide_image_id", "mosaic", "codec_id", "places", "_distance")
         )
         return [
-            StoredMosaic(pk, tokens_from_bytes(tokens, model.token_width), places, 1 - far)
-            for pk, tokens, places, far in rows
+            StoredMosaic(pk, bytes(data), codec_id, places, 1 - far)
+            for pk, data, codec_id, places, far in rows
         ]
+
+    def sharing_cells(self, *, probes: Sequence[Probe], limit: int) -> list[Any]:
+        """Return the slide images of this queryset that share most with the probed cells.
+
+        Each probe counts once by its weight, however many tokens fall into its cells.
+        """
+        if not probes:
+            return []
+        score = sum(
+            (
+                Case(
+                    When(cells__overlap=list(probe.cells), then=Value(probe.weight)),
+                    default=Value(0.0),
+                    output_field=FloatField(),
+                )
+                for probe in probes
+            ),
+            start=Value(0.0, output_field=FloatField()),
+        )
+        cells = sorted({cell for probe in probes for cell in probe.cells})
+        rows = self.filter(cells__overlap=cells).annotate(_score=score)
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL jit = off")
+            return list(
+                rows.order_by("-_score", "slide_image_id").values_list("slide_image_id", flat=True)[
+                    :limit
+                ]
+            )
 
 
 class ReportEmbeddingQuerySet(VectorQuerySet):

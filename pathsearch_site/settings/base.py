@@ -323,6 +323,7 @@ SCHEDULES = {
     "retrieval.tasks.index_sweep_task": 1,
     "retrieval.tasks.report_sweep_task": 10,
     "retrieval.tasks.vote_calibration_task": 24 * 60,
+    "retrieval.tasks.mosaic_codec_task": 10,
 }
 
 # --- retrieval --------------------------------------------------------------------------------
@@ -352,8 +353,13 @@ MODELS_DIR = env.string(
 )
 EXACT_SCAN_MAX = env.integer(
     "PATHSEARCH_EXACT_SCAN_MAX",
-    20000,
-    "Up to this many visible slides are compared exactly, without the ANN index",
+    -1,
+    "Up to this many visible slides are compared exactly, without the ANN index; -1: as measured",
+)
+MOSAIC_CODEC_SLIDES = env.integer(
+    "PATHSEARCH_MOSAIC_CODEC_SLIDES",
+    2000,
+    "From this many slides on, mosaics are kept coded and searched by their tokens too",
 )
 
 # Logs carry ids, never names of patients.

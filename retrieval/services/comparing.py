@@ -7,23 +7,40 @@ from uuid import UUID
 
 import numpy as np
 
+from retrieval.codecs import codec_of
 from retrieval.engine.mosaic import tokens_from_bytes
 from retrieval.engine.ranking import TOKEN_SHARE, best_pairs, mosaic_similarity, pad_mosaics
 from retrieval.models import EmbeddingModel
-from retrieval.querysets import SlideEmbeddingQuerySet
+from retrieval.querysets import SlideEmbeddingQuerySet, StoredMosaic
 from retrieval.services.query_mosaics import ImagePart
 
 PAIRS = 4
+# Mosaics that are in memory as float32 at one time.
+_BATCH = 1000
 # Share of the mosaic of a region or an image; the slide vector's cosine has the rest.
 MOSAIC_SHARE_OF_PART = 0.9
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How alike one slide is, and the places that say so."""
+    """How alike one slide is, and the cosines of the tokens that say so."""
 
     similarity: float
-    pairs: list[dict[str, Any]]
+    asked_places: list[dict[str, float]]
+    places: list[dict[str, float]]
+    cosines: np.ndarray
+
+    @property
+    def pairs(self) -> list[dict[str, Any]]:
+        """Return the places of the best pairs: found for an answer, not for each candidate."""
+        return [
+            {
+                "query": self.asked_places[pair.query_token],
+                "candidate": self.places[pair.candidate_token],
+                "similarity": round(pair.similarity, 4),
+            }
+            for pair in best_pairs(self.cosines, count=PAIRS)
+        ]
 
 
 def mosaic_share(model: EmbeddingModel, *, whole_slide: bool) -> float:
@@ -42,35 +59,54 @@ def compare_mosaics(
     )
     if not stored:
         return {}
-    tokens, shares, present = pad_mosaics(
-        [mosaic.tokens for mosaic in stored], [_shares(mosaic.places) for mosaic in stored]
-    )
     # At the precision that is stored with the question: an explanation then finds the same sum.
     asked = tokens_from_bytes(part.mosaic.token_bytes(), part.mosaic.tokens.shape[1])
+    of_mosaic = mosaic_share(part.model, whole_slide=part.whole_slide)
+    found = {}
+    # Tokens that one codec wrote are compared as they are, in its few coordinates.
+    for codec_id in {mosaic.codec_id for mosaic in stored}:
+        alike = [mosaic for mosaic in stored if mosaic.codec_id == codec_id]
+        for batch in range(0, len(alike), _BATCH):
+            found |= _compare_batch(alike[batch : batch + _BATCH], codec_id, asked, part, of_mosaic)
+    return found
+
+
+def _compare_batch(
+    stored: list[StoredMosaic],
+    codec_id: int | None,
+    asked: np.ndarray,
+    part: ImagePart,
+    of_mosaic: float,
+) -> dict[UUID, Comparison]:
+    if codec_id is None:
+        width = asked.shape[1]
+        rows = [tokens_from_bytes(mosaic.data, width) for mosaic in stored]
+    else:
+        codec = codec_of(codec_id)
+        asked = codec.project(asked)
+        sizes = np.cumsum([len(mosaic.data) // codec.token_bytes for mosaic in stored])
+        rows = np.split(codec.decode(b"".join(m.data for m in stored)), sizes[:-1])
+    tokens, shares, present = pad_mosaics(rows, [place_shares(mosaic.places) for mosaic in stored])
     by_mosaic, cosines = mosaic_similarity(
         asked,
-        _shares(part.mosaic.places),
+        place_shares(part.mosaic.places),
         tokens,
         shares,
         present,
         backward=0.5 if part.whole_slide else 0.0,
     )
-    of_mosaic = mosaic_share(part.model, whole_slide=part.whole_slide)
-    found = {}
-    for mosaic, similarity, matrix in zip(stored, by_mosaic.tolist(), cosines, strict=True):
+    return {
         # Rounded: the last bits depend on how many candidates share the matrix product.
-        value = round(of_mosaic * similarity + (1 - of_mosaic) * mosaic.similarity, 5)
-        pairs = [
-            {
-                "query": part.mosaic.places[pair.query_token],
-                "candidate": mosaic.places[pair.candidate_token],
-                "similarity": round(pair.similarity, 4),
-            }
-            for pair in best_pairs(matrix, count=PAIRS)
-        ]
-        found[mosaic.slide_image_id] = Comparison(value, pairs)
-    return found
+        mosaic.slide_image_id: Comparison(
+            round(of_mosaic * similarity + (1 - of_mosaic) * mosaic.similarity, 5),
+            part.mosaic.places,
+            mosaic.places,
+            matrix,
+        )
+        for mosaic, similarity, matrix in zip(stored, by_mosaic.tolist(), cosines, strict=True)
+    }
 
 
-def _shares(places: list[dict[str, float]]) -> np.ndarray:
+def place_shares(places: list[dict[str, float]]) -> np.ndarray:
+    """Return the shares of the tissue float32 (M,) that places hold."""
     return np.array([place["share"] for place in places], dtype=np.float32)

@@ -15,7 +15,6 @@ from retrieval.engine.aligner.archive import Archive
 from retrieval.engine.aligner.diagnoses import label_of
 from retrieval.engine.evaluation import cohen_kappa
 from retrieval.engine.evaluation_report import Agreement
-from retrieval.engine.mosaic import tokens_from_bytes
 from retrieval.engine.ranking import diagnosis_key, pad_mosaics
 from retrieval.filters import SIGNED, SearchFilters
 from retrieval.models import (
@@ -92,9 +91,9 @@ def site_archive(
     visible = seen.filter(department__in=departments_with(user, "export_cohort"))
     embeddings = {
         embedding.slide_image_id: embedding
-        for embedding in SlideEmbedding.objects.visible_to(user).filter(
-            model=model, slide_image__in=visible
-        )
+        for embedding in SlideEmbedding.objects.visible_to(user)
+        .filter(model=model, slide_image__in=visible)
+        .select_related("model")
     }
     paths = dict(
         SlideIndex.objects.filter(model=model, slide_image__in=list(embeddings)).values_list(
@@ -138,7 +137,7 @@ def site_archive(
             "code, or read the diagnoses from the reports' words: --labels words"
         )
     chosen = [embeddings[slide_image.pk] for slide_image in found]
-    mosaics = [tokens_from_bytes(bytes(e.mosaic), model.token_width) for e in chosen]
+    mosaics = [e.as_mosaic().tokens for e in chosen]
     tokens, shares, present = pad_mosaics(
         mosaics, [np.array([p["share"] for p in e.places], np.float32) for e in chosen]
     )

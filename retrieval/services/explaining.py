@@ -9,6 +9,7 @@ from django.shortcuts import get_object_or_404
 from cases.errors import DomainError
 from cases.models import SlideImage
 from cases.services.audit import Action, access_event_record
+from retrieval.codecs import stored_tokens
 from retrieval.engine.errors import EngineError
 from retrieval.engine.explain import (
     Explanation,
@@ -75,10 +76,11 @@ def hit_explain(*, user: Any, query: SearchQuery, rank: int) -> HitExplanation:
     whole_slide = query.slide_image_id is not None and query.region is None
     share = mosaic_share(model, whole_slide=whole_slide)
     candidate = stored[0]
-    tokens = tokens_from_bytes(bytes(query.mosaic), candidate.tokens.shape[1])
+    tokens = tokens_from_bytes(bytes(query.mosaic), model.token_width)
+    found = stored_tokens(candidate.data, candidate.codec_id, model.token_width)
     explanation = explain_similarity(
         Mosaic(tokens, query.places, vector),
-        Mosaic(candidate.tokens, candidate.places, vector),
+        Mosaic(found, candidate.places, vector),
         vector_similarity=candidate.similarity,
         token_share=share,
         backward=0.5 if whole_slide else 0.0,
@@ -136,7 +138,7 @@ def slide_attention(*, user: Any, slide_image: SlideImage) -> SlideAttention:
 def patch_attention(embedding: SlideEmbedding, kept: StoredFeatures) -> PatchAttention:
     """Return the patches behind each token of an embedding. Raises AggregatorUnavailable."""
     model = embedding.model
-    tokens = tokens_from_bytes(bytes(embedding.mosaic), model.token_width)
+    tokens = embedding.as_mosaic().tokens
     try:
         return model_aggregator(model).attention(kept.features, kept.coords_l0, tokens)
     except EngineError as error:

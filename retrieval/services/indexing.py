@@ -50,6 +50,7 @@ from retrieval.services.models import (
     ensure_default_models,
     models_kept_current,
 )
+from retrieval.services.mosaic_codecs import coded
 
 log = logging.getLogger(__name__)
 
@@ -288,7 +289,7 @@ def embedding_write(*, slide_image: SlideImage, model: EmbeddingModel, mosaic: M
         defaults={
             "department_id": slide_image.department_id,
             "vector": mosaic.slide_vector,
-            "mosaic": mosaic.token_bytes(),
+            **coded(model, mosaic.tokens),
             "places": mosaic.places,
         },
     )

@@ -83,15 +83,11 @@ class ImagePart:
 
 def image_part_of_slide(model: EmbeddingModel, slide_image: SlideImage) -> ImagePart:
     """Return the indexed slide as a question, or refuse with what to do."""
-    embedding = SlideEmbedding.objects.filter(slide_image=slide_image, model=model).first()
+    embeddings = SlideEmbedding.objects.select_related("model")
+    embedding = embeddings.filter(slide_image=slide_image, model=model).first()
     if embedding is None:
         raise _not_indexed(model, slide_image)
-    mosaic = Mosaic(
-        tokens_from_bytes(embedding.mosaic, model.token_width),
-        embedding.places,
-        np.asarray(embedding.vector, dtype=np.float32),
-    )
-    return ImagePart(model, mosaic, whole_slide=True, slide_image=slide_image)
+    return ImagePart(model, embedding.as_mosaic(), whole_slide=True, slide_image=slide_image)
 
 
 def _not_indexed(model: EmbeddingModel, slide_image: SlideImage) -> QueryRefused:

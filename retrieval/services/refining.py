@@ -9,7 +9,6 @@ import numpy as np
 from django.core.exceptions import PermissionDenied
 
 from cases.permissions import departments_with
-from retrieval.engine.mosaic import Mosaic, tokens_from_bytes
 from retrieval.engine.relevance import rocchio_scores, rocchio_vector
 from retrieval.models import EmbeddingModel, Feedback, ReportEmbedding, SearchHit, SearchQuery
 from retrieval.querysets import SlideEmbeddingQuerySet
@@ -78,13 +77,10 @@ class Refinement:
     ) -> np.ndarray:
         rows = []
         found = embeddings.filter(model=model, slide_image__in=marked).order_by("slide_image_id")
+        found = found.select_related("model")
         for embedding in found:
-            mosaic = Mosaic(
-                tokens_from_bytes(embedding.mosaic, model.token_width),
-                embedding.places,
-                np.asarray(embedding.vector, dtype=np.float32),
-            )
-            compared = compare_mosaics(embeddings, ImagePart(model, mosaic, True), order)
+            part = ImagePart(model, embedding.as_mosaic(), True)
+            compared = compare_mosaics(embeddings, part, order)
             rows.append([compared[pk].similarity for pk in order])
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(order))
 

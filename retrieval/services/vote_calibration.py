@@ -13,7 +13,6 @@ from django.db import transaction
 
 from cases.models import Department, Report
 from retrieval.engine.calibration import calibrate
-from retrieval.engine.mosaic import Mosaic, tokens_from_bytes
 from retrieval.filters import SIGNED, other_people
 from retrieval.models import EmbeddingModel, SlideEmbedding, VoteCalibration
 from retrieval.querysets import SlideEmbeddingQuerySet
@@ -69,7 +68,9 @@ def _pairs(
     asked: set[tuple[str, str]] = set()
     found = []
     # Slide image ids are random: the first of them are a fair sample.
-    rows = labelled.select_related("slide_image__slide__case__patient").order_by("slide_image_id")
+    rows = labelled.select_related("model", "slide_image__slide__case__patient").order_by(
+        "slide_image_id"
+    )
     for embedding in rows.iterator(chunk_size=100):
         patient = embedding.slide_image.slide.case.patient
         who = (patient.mrn_issuer, patient.mrn)
@@ -97,8 +98,7 @@ def _neighbours(others: SlideEmbeddingQuerySet, model: EmbeddingModel, asking: S
     """Yield (similarity, case) of the nearest patients' nearest slides, as a search has them."""
     vector = np.asarray(asking.vector, dtype=np.float32)
     near = others.nearest(model=model, vector=vector, limit=CANDIDATES, key="slide_image_id")
-    mosaic = Mosaic(tokens_from_bytes(asking.mosaic, model.token_width), asking.places, vector)
-    part = ImagePart(model, mosaic, whole_slide=True)
+    part = ImagePart(model, asking.as_mosaic(), whole_slide=True)
     compared = compare_mosaics(others, part, [neighbour.key for neighbour in near])
     people = {
         pk: (case_id, (issuer, mrn))

