@@ -10,6 +10,7 @@ from cases import permissions
 from cases.admin_access import ClinicalAdmin, ClinicalInline, RoleAdmin
 from cases.errors import DomainError
 from cases.models import Patient
+from retrieval.admin_recall import SearchCostsAdmin, SearchSelfCheckAdmin
 from retrieval.admin_words import DepartmentTermAdmin
 from retrieval.models import EmbeddingModel, SearchHit, SearchQuery, SlideIndex
 from retrieval.services.switching import (
@@ -19,7 +20,8 @@ from retrieval.services.switching import (
     model_retire,
 )
 
-__all__ = ["DepartmentTermAdmin"]  # registered in a file of its own
+# Registered in files of their own.
+__all__ = ["DepartmentTermAdmin", "SearchCostsAdmin", "SearchSelfCheckAdmin"]
 
 
 @admin.register(EmbeddingModel)
@@ -131,7 +133,8 @@ class SearchQueryAdmin(ClinicalAdmin):
 
     list_display = ["id", "user", "slide_image", "text", "created_at", "seconds"]
     list_select_related = ["user", "slide_image__slide__case__patient"]
-    exclude = ["image_jpeg", "mosaic", "vector"]
+    # The plan of a large search holds an estimate that is made of hidden rows too.
+    exclude = ["image_jpeg", "mosaic", "vector", "timings"]
     inlines = [SearchHitInline]
 
     def patient_of(self, obj: SearchQuery) -> Patient | None:

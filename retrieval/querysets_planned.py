@@ -8,7 +8,7 @@ from django.apps import apps
 from django.conf import settings
 from django.db.models import QuerySet
 
-from retrieval.engine.search_plan import Costs, Plan, choose
+from retrieval.engine.search_plan import COMPARE_ALL, Costs, Plan, choose
 
 # Estimates of whole tables change slowly; asking costs a round trip.
 _KEPT_SECONDS = 60.0
@@ -26,8 +26,14 @@ def planned(rows: QuerySet, model: Any, limit: int) -> Plan:
 
     settings.EXACT_SCAN_MAX, where it is not negative, decides instead of the costs.
     """
-    total = _remembered("total", model.pk, lambda: _total(rows, model))
-    plan = choose(estimated_rows(rows), total, limit, costs_of(model))
+    # How many candidates there are decides what is found. It is counted, a little way, and never
+    # estimated: an estimate is made of all rows, hidden ones too, and an answer must not be.
+    counted = rows.order_by().values("pk")[: COMPARE_ALL + 1].count()
+    if counted <= COMPARE_ALL:
+        plan = choose(counted, counted, limit, costs_of(model))
+    else:
+        total = _remembered("total", model.pk, lambda: _total(rows, model))
+        plan = choose(max(counted, estimated_rows(rows)), total, limit, costs_of(model))
     threshold = settings.EXACT_SCAN_MAX
     if threshold < 0:
         return plan

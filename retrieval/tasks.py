@@ -2,7 +2,15 @@
 
 from django.conf import settings
 
-from retrieval.services import dicom_results, indexing, report_words, reports, vote_calibration
+from retrieval.services import (
+    dicom_results,
+    indexing,
+    mosaic_codecs,
+    report_words,
+    reports,
+    search_self_check,
+    vote_calibration,
+)
 
 
 def index_slide_task(pk: str) -> str | None:
@@ -34,6 +42,16 @@ def report_sweep_task() -> int:
 def vote_calibration_task() -> int:
     """Each night: learn what similarity was worth in each department's labelled cases."""
     return vote_calibration.votes_calibrate()
+
+
+def mosaic_codec_task() -> int:
+    """Fit the codecs of mosaics where there are slides enough, and code what is not yet."""
+    return mosaic_codecs.codecs_keep()
+
+
+def search_self_check_task() -> int:
+    """Each night: compare searches with exact search; returns the departments in alert."""
+    return sum(row.is_alert for row in search_self_check.self_checks_run())
 
 
 def write_dicom_results_task(pk: str) -> bool:

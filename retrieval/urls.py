@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from retrieval.views import indexing, search
+from retrieval.views import indexing, metrics, search
 
 urlpatterns = [
     path("search/", search.search, name="search"),
@@ -12,6 +12,7 @@ urlpatterns = [
     path("searches/<uuid:pk>/feedback/", search.search_feedback, name="search_feedback"),
     path("searches/<uuid:pk>/refine/", search.search_refine, name="search_refine"),
     path("searches/<uuid:pk>/image.jpeg", search.search_image, name="search_image"),
+    path("metrics", metrics.metrics, name="metrics"),
     path("indexing/", indexing.indexing, name="indexing"),
     path("indexing/<uuid:pk>/retry/", indexing.retry, name="index_retry"),
 ]

@@ -324,6 +324,7 @@ SCHEDULES = {
     "retrieval.tasks.report_sweep_task": 10,
     "retrieval.tasks.vote_calibration_task": 24 * 60,
     "retrieval.tasks.mosaic_codec_task": 10,
+    "retrieval.tasks.search_self_check_task": 24 * 60,
 }
 
 # --- retrieval --------------------------------------------------------------------------------
@@ -355,6 +356,11 @@ EXACT_SCAN_MAX = env.integer(
     "PATHSEARCH_EXACT_SCAN_MAX",
     -1,
     "Up to this many visible slides are compared exactly, without the ANN index; -1: as measured",
+)
+METRICS_TOKEN = env.string(
+    "PATHSEARCH_METRICS_TOKEN",
+    "",
+    "Bearer token with which a monitor reads /metrics; empty: the page is not there",
 )
 MOSAIC_CODEC_SLIDES = env.integer(
     "PATHSEARCH_MOSAIC_CODEC_SLIDES",

@@ -48,6 +48,8 @@ ADMIN = {
     "retrieval.searchquery": AdminRow("D", kind="search"),
     "retrieval.departmentterm": AdminRow("D", add="D", delete="D", kind="term"),
     "retrieval.embeddingmodel": AdminRow("SU"),
+    "retrieval.searchselfcheck": AdminRow("SU"),
+    "retrieval.searchcosts": AdminRow("SU"),
     "axes.accessattempt": AdminRow("U", delete="U"),
     "axes.accesslog": AdminRow("U", delete="U"),
     "axes.accessfailurelog": AdminRow("U", delete="U"),

@@ -48,6 +48,8 @@ _REGION = "x=0&y=0&width=64&height=64&size=64"
 
 PUBLIC = [
     Row("healthz", public=True),
+    # Asks for a token of its own, of no user; without one set it is not there.
+    Row("metrics", public=True, ok=404),
     Row("login", public=True, signed_in=302),
     Row("api_schema", public=True),
     Row("api_docs", public=True),

@@ -1,0 +1,162 @@
+"""The self-check finds an index that lost half of its rows; what was measured is what is used."""
+
+import uuid
+from io import StringIO
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.urls import reverse
+
+from cases.models import SlideImage
+from retrieval.models import SearchCosts, SearchSelfCheck, SlideEmbedding
+from retrieval.querysets import vector_index_name
+from retrieval.querysets_planned import costs_of, plans_forget
+from retrieval.services import search_costs
+from retrieval.services.search_self_check import self_checks_run
+from retrieval.tasks import search_self_check_task
+from tests.factories import CaseFactory, DepartmentFactory, SlideFactory
+from tests.retrieval.vectors import make_model
+
+pytestmark = pytest.mark.django_db
+
+DIMENSION = 16
+PATIENTS = 4
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered():
+    plans_forget()
+    yield
+    plans_forget()
+
+
+def add_slides(model, department, vectors) -> None:
+    """Add slides of some patients, each with one token, its vector."""
+    glass = [SlideFactory(case=CaseFactory(department=department)) for _ in range(PATIENTS)]
+    images = SlideImage.objects.bulk_create(
+        SlideImage(
+            slide=glass[i % PATIENTS],
+            department=department,
+            source_format="vendor",
+            content_sha256=uuid.uuid4().hex,
+            path="none",
+            size_bytes=1,
+            width_l0=1,
+            height_l0=1,
+            level_count=1,
+            mpp=0.5,
+            mpp_source="file",
+        )
+        for i in range(len(vectors))
+    )
+    SlideEmbedding.objects.bulk_create(
+        SlideEmbedding(
+            slide_image=image,
+            department=department,
+            model=model,
+            vector=vector.tolist(),
+            mosaic=vector.astype("<f2").tobytes(),
+            places=[{"x_l0": 0, "y_l0": 0, "size_l0": 224, "share": 1.0}],
+        )
+        for image, vector in zip(images, vectors, strict=True)
+    )
+    connection.check_constraints()
+
+
+def units(count: int, seed: int) -> np.ndarray:
+    rows = np.random.default_rng(seed).normal(size=(count, DIMENSION)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def sql(statement: str, *values) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+
+
+def check_recall(**options) -> str:
+    out = StringIO()
+    call_command("check_recall", stdout=out, **options)
+    return out.getvalue()
+
+
+def test_an_index_that_lost_half_of_its_rows_is_an_alert(settings, client):
+    settings.EXACT_SCAN_MAX = 0  # the index answers
+    settings.METRICS_TOKEN = "monitor"
+    department, model = DepartmentFactory(code="big"), make_model(dimension=DIMENSION)
+    name = vector_index_name(SlideEmbedding, model)
+    ready = "UPDATE pg_index SET indisready = %s WHERE indexrelid = %s::regclass"
+    sql(ready, False, name)  # writers pass the index by
+    add_slides(model, department, units(1200, 1))
+    sql(ready, True, name)
+    add_slides(model, department, units(1200, 2))
+    sql("ANALYZE retrieval_slideembedding")
+
+    with pytest.raises(CommandError, match="1 departments are under"):
+        check_recall(department="big")
+    broken = SearchSelfCheck.objects.get()
+    assert broken.is_alert
+    assert broken.recall < 0.8
+    assert broken.by_way == {"index": broken.asked}
+    of = f'{{department="big",model="{model.name}"}}'
+    assert f"pathsearch_search_recall_alert{of} 1.0" in read_metrics(client)
+
+    sql(f'REINDEX INDEX "{name}"')
+    assert "ALERT" not in check_recall()
+    mended = SearchSelfCheck.objects.first()
+    assert mended.recall >= 0.98
+    assert not mended.is_alert
+    assert mended.by_way == {"index": mended.asked}
+    assert f"pathsearch_search_recall_alert{of} 0.0" in read_metrics(client)
+
+
+def read_metrics(client) -> str:
+    answer = client.get(reverse("metrics"), headers={"Authorization": "Bearer monitor"})
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+@pytest.mark.parametrize(("token", "given"), [("", "Bearer "), ("monitor", "Bearer other")])
+def test_metrics_are_not_there_without_their_token(settings, client, token, given):
+    settings.METRICS_TOKEN = token
+    assert client.get(reverse("metrics"), headers={"Authorization": given}).status_code == 404
+    assert client.get(reverse("metrics")).status_code == 404
+
+
+def test_each_department_is_checked_in_its_own_sight():
+    model = make_model(dimension=DIMENSION)
+    small, other, empty = (DepartmentFactory(code=code) for code in ("small", "other", "empty"))
+    add_slides(model, small, units(12, 3))
+    add_slides(model, other, units(12, 3))  # twins, which would take the first places
+    found = self_checks_run()
+    assert [row.department for row in found] == [small, other]
+    assert [row.recall for row in found] == [1.0, 1.0]
+    assert not SearchSelfCheck.objects.filter(department=empty).exists()
+    assert search_self_check_task() == 0
+    with pytest.raises(CommandError, match="No department"):
+        check_recall(department="none")
+
+
+def test_measured_costs_are_what_the_plan_uses(monkeypatch):
+    model = make_model(dimension=DIMENSION)
+    with pytest.raises(CommandError, match="0 slides are indexed"):
+        call_command("measure_search")
+    add_slides(model, DepartmentFactory(), units(1500, 4))
+    sql("ANALYZE retrieval_slideembedding")
+    monkeypatch.setattr(search_costs, "SLIDES_LEAST", 1500)
+    out = StringIO()
+    call_command("measure_search", questions=3, stdout=out)
+    row = SearchCosts.objects.get(model=model)
+    assert row.slides == 1500
+    assert row.exact_us > 0
+    assert row.visit_us > 0
+    assert set(row.ef_search) == {"200", "500"}
+    assert all(ef >= int(answers) for answers, ef in row.ef_search.items())
+    used = costs_of(model)
+    assert (used.exact_us, used.visit_us, used.walk_us) == (
+        row.exact_us,
+        row.visit_us,
+        row.walk_us,
+    )
+    assert f"{row.exact_us:.2f} us a row" in out.getvalue()
