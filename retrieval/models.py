@@ -181,7 +181,9 @@ class SlideEmbedding(models.Model):
         indexes = [
             models.Index(fields=["model", "department"]),
             models.Index(
-                fields=["model"], name="slide_embedding_uncoded", condition=Q(codec__isnull=True)
+                fields=["model"],
+                name="slide_embedding_uncoded",
+                condition=Q(codec__isnull=True, cells=[]),
             ),
             # No pending list: what waits in it is searched row by row.
             GinIndex(fields=["cells"], name="slide_embedding_cells", fastupdate=False),

@@ -120,9 +120,7 @@ def without_encoders(world: World) -> None:
         if not _Meaning.tissue:
             return part
         model = EmbeddingModel.objects.get(modality="image", is_active=True)
-        return text_search.replace(
-            part, slide_model=model, slide_vector=slides(model, [spoken])[0]
-        )
+        return text_search.replace(part, slide_model=model, slide_vector=slides(model, [spoken])[0])
 
     assert ordinary and DIMENSION
     text_search.encode_texts = texts

@@ -1,7 +1,6 @@
 """Ask and print: latency by kind and user, load by clients, recall, sizes, inserts, rivals."""
 
 import argparse
-import time
 from collections import defaultdict
 
 import numpy as np
@@ -12,7 +11,9 @@ from benchmarks.search_scale.vectors import World
 
 def percentiles(seconds: list[float]) -> str:
     """Return p50, p95 and p99 in milliseconds."""
-    return "".join(f"{value:8.1f}" for value in np.percentile(np.array(seconds) * 1000, [50, 95, 99]))
+    return "".join(
+        f"{value:8.1f}" for value in np.percentile(np.array(seconds) * 1000, [50, 95, 99])
+    )
 
 
 def run(asked: argparse.Namespace) -> None:

@@ -10,11 +10,38 @@ import numpy as np
 from benchmarks.search_scale.vectors import DIAGNOSES
 
 TEXTS = 20_000
-ORGANS = (
-    "Lung Breast Colon Stomach Prostate Kidney Liver Skin Thyroid Ovary Uterus Bladder Pancreas "
-    "Brain Testis Parotid Oesophagus Larynx Lymph-node Bone Soft-tissue Adrenal Pleura Spleen "
-    "Tongue Cervix Rectum Appendix Gallbladder Thymus"
-).split()
+ORGANS = [
+    "Lung",
+    "Breast",
+    "Colon",
+    "Stomach",
+    "Prostate",
+    "Kidney",
+    "Liver",
+    "Skin",
+    "Thyroid",
+    "Ovary",
+    "Uterus",
+    "Bladder",
+    "Pancreas",
+    "Brain",
+    "Testis",
+    "Parotid",
+    "Oesophagus",
+    "Larynx",
+    "Lymph-node",
+    "Bone",
+    "Soft-tissue",
+    "Adrenal",
+    "Pleura",
+    "Spleen",
+    "Tongue",
+    "Cervix",
+    "Rectum",
+    "Appendix",
+    "Gallbladder",
+    "Thymus",
+]
 ENTITIES = [
     "adenocarcinoma",
     "squamous cell carcinoma",

@@ -5,12 +5,15 @@ Magazine 18(5), 2001): tokens are turned to the principal axes of the model's ow
 first coordinates are kept with 8 bits, the next with 4, the rest are dropped. The axes are
 orthonormal, so that a cosine with a coded token is a product of short vectors.
 
+A token unlike the sample loses more than others: rare tissue, just what is looked for. So
+`fidelity` says what is left of it, and whoever stores tokens keeps such ones as they are.
+
 Cells: an inverted multi-index (Babenko and Lempitsky, CVPR 2012). The leading coordinates are
 split into two halves, each half is assigned to the nearest of up to 256 centroids, and the pair
 is the cell. Tokens of one cell are alike; a slide is found by the cells of its tokens. NumPy only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 
@@ -23,6 +26,10 @@ Ints = NDArray[np.int32]
 
 # A budget of 16 tokens of this size and their places is 2.3 KB a slide.
 TOKEN_BYTES = 128
+# Tokens that keep less than this cosine with themselves are not coded. Of the sample, this share
+# has to be coded, or tokens get more bytes.
+FIDELITY = 0.95
+_CODED_SHARE = 0.999
 # Half of the range of an 8-bit coordinate, in standard deviations.
 _RANGE_8 = 6.0
 # The best step of a uniform 4-bit quantiser for a Gaussian of deviation 1, and the error that it
@@ -121,7 +128,7 @@ class TokenCodec:
         return np.concatenate([wide, packed], axis=1).tobytes()
 
     def decode(self, data: bytes) -> Floats:
-        """Return the coordinates float32 (M, K) of coded tokens.
+        """Return the coordinates float32 (M, K) of coded tokens, of length 1 as tokens are.
 
         Raises ValueError when `data` is no whole number of tokens.
         """
@@ -135,7 +142,14 @@ class TokenCodec:
         # A step stands for its middle.
         coordinates[:, self.wide :: 2] = (packed & 15).astype(np.float32) - 7.5
         coordinates[:, self.wide + 1 :: 2] = (packed >> 4).astype(np.float32) - 7.5
-        return coordinates * self.steps
+        coordinates *= self.steps
+        lengths = np.linalg.norm(coordinates, axis=1, keepdims=True)
+        return np.asarray(coordinates / np.maximum(lengths, 1e-6), np.float32)
+
+    def fidelity(self, tokens: Floats) -> Floats:
+        """Return the cosine float32 (M,) of each L2-normalised token (M, D) with its coded form."""
+        coded = self.decode(self.encode(tokens))
+        return np.asarray((self.project(tokens) * coded).sum(1), np.float32)
 
     def cells(self, tokens: Floats) -> Ints:
         """Return the cell int32 (M,) of each token (M, D)."""
@@ -227,7 +241,8 @@ def fit_token_codec(tokens: Floats, *, token_bytes: int = TOKEN_BYTES, seed: int
     tokens : float32 (N, D)
         L2-normalised mosaic tokens of many slides, N >= 64 and D >= 4.
     token_bytes : int
-        Most bytes of a coded token; a narrow model needs fewer.
+        Bytes of a coded token; a narrow model needs fewer. Doubled, up to a byte for each
+        dimension, until nearly all tokens of the sample keep `FIDELITY`.
 
     Raises
     ------
@@ -239,30 +254,35 @@ def fit_token_codec(tokens: Floats, *, token_bytes: int = TOKEN_BYTES, seed: int
         raise ValueError("a codec is fitted to at least 64 tokens of at least 4 dimensions")
     if not np.isfinite(tokens).all():
         raise ValueError("tokens are not finite")
-    generator = np.random.default_rng(seed)
     # Not centred: what is kept of a token is then a projection, and cosines stay products.
     moments, axes = np.linalg.eigh((tokens.T @ tokens).astype(np.float64) / len(tokens))
     variance = np.maximum(moments[::-1], 1e-12).astype(np.float32)
-    wide, narrow = _layout(variance, token_bytes)
-    basis = np.ascontiguousarray(axes[:, ::-1].T[: wide + narrow], dtype=np.float32)
-    deviation = np.sqrt(variance[: wide + narrow])
-    steps = deviation * np.where(np.arange(wide + narrow) < wide, _RANGE_8 / 127, _STEP_4)
+    axes = np.ascontiguousarray(axes[:, ::-1].T, dtype=np.float32)
+    codec = _coder(axes, variance, token_bytes)
+    while np.mean(codec.fidelity(tokens) >= FIDELITY) < _CODED_SHARE:
+        if token_bytes >= tokens.shape[1]:
+            break
+        token_bytes = min(2 * token_bytes, tokens.shape[1])
+        codec = _coder(axes, variance, token_bytes)
+    return _with_cells(codec, tokens, np.random.default_rng(seed))
 
-    coordinates = tokens @ basis.T
+
+def _coder(axes: Floats, variance: Floats, budget: int) -> TokenCodec:
+    wide, narrow = _layout(variance, budget)
+    step = np.where(np.arange(wide + narrow) < wide, _RANGE_8 / 127, _STEP_4)
+    steps = (np.sqrt(variance[: wide + narrow]) * step).astype(np.float32)
+    none = np.zeros(0, np.float32)
+    return TokenCodec(axes[: wide + narrow].copy(), steps, wide, none.reshape(2, 0, 0), none)
+
+
+def _with_cells(codec: TokenCodec, tokens: Floats, generator: np.random.Generator) -> TokenCodec:
+    coordinates = codec.project(tokens)
     width = min(_CELL_COORDINATES, coordinates.shape[1]) // 2
     count = int(min(_CENTROIDS, max(2, len(tokens) // 16)))
     halves = _halves(coordinates, width)
     centroids = np.stack([_k_means(half, count, generator) for half in halves])
-    codec = TokenCodec(
-        basis,
-        steps.astype(np.float32),
-        wide,
-        centroids.astype(np.float32),
-        np.zeros(count * count, np.float32),
-    )
+    codec = replace(codec, centroids=centroids.astype(np.float32))
     sizes = np.bincount(codec.cells(tokens), minlength=count * count).astype(np.float64)
     # Half a token more for each: an empty cell of the sample is not empty in the archive.
     frequency = (sizes + 0.5) / (len(tokens) + 0.5 * count * count)
-    return TokenCodec(
-        codec.basis, codec.steps, codec.wide, codec.centroids, frequency.astype(np.float32)
-    )
+    return replace(codec, frequency=frequency.astype(np.float32))

@@ -114,7 +114,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='slideembedding',
-            index=models.Index(condition=models.Q(('codec__isnull', True)), fields=['model'], name='slide_embedding_uncoded'),
+            index=models.Index(condition=models.Q(('cells', []), ('codec__isnull', True)), fields=['model'], name='slide_embedding_uncoded'),
         ),
         migrations.AddIndex(
             model_name='slideembedding',

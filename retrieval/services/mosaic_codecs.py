@@ -13,7 +13,7 @@ from django.db import transaction
 
 from retrieval.codecs import codec_id_of_model, codec_of
 from retrieval.engine.mosaic import tokens_from_bytes
-from retrieval.engine.token_codec import fit_token_codec
+from retrieval.engine.token_codec import FIDELITY, fit_token_codec
 from retrieval.models import EmbeddingModel, MosaicCodec, SlideEmbedding
 from retrieval.models_codec import CELLS_PER_CODEC
 from retrieval.services.models import Modality, models_lock
@@ -28,11 +28,14 @@ BATCH = 200
 def coded(model: EmbeddingModel, tokens: np.ndarray) -> dict[str, Any]:
     """Return the fields of an embedding that hold its tokens (M, D)."""
     codec_id = codec_id_of_model(model)
+    whole = {"mosaic": tokens.astype("<f2").tobytes(), "codec_id": None}
     if codec_id is None:
-        return {"mosaic": tokens.astype("<f2").tobytes(), "codec_id": None, "cells": []}
+        return whole | {"cells": []}
     codec = codec_of(codec_id)
-    cells = codec_id * CELLS_PER_CODEC + codec.cells(tokens)
-    return {"mosaic": codec.encode(tokens), "codec_id": codec_id, "cells": cells.tolist()}
+    cells = (codec_id * CELLS_PER_CODEC + codec.cells(tokens)).tolist()
+    if codec.fidelity(tokens).min() < FIDELITY:
+        return whole | {"cells": cells}  # tissue that the codec does not know: found, and whole
+    return {"mosaic": codec.encode(tokens), "codec_id": codec_id, "cells": cells}
 
 
 def codec_fit(*, model: EmbeddingModel, least: int | None = None) -> MosaicCodec | None:
@@ -63,7 +66,7 @@ def codec_fit(*, model: EmbeddingModel, least: int | None = None) -> MosaicCodec
 
 
 def mosaics_code(*, model: EmbeddingModel, most: int | None = None) -> int:
-    """Code the mosaics of a model that are still float16, some at a time; returns how many.
+    """Code the mosaics of a model that wait for it, some at a time; returns how many.
 
     Safe beside indexing, beside itself and to be killed: each batch is one transaction, and a
     row that someone else writes is left to them.
@@ -75,7 +78,7 @@ def mosaics_code(*, model: EmbeddingModel, most: int | None = None) -> int:
         with transaction.atomic():
             rows = list(
                 SlideEmbedding.objects.select_for_update(skip_locked=True)
-                .filter(model=model, codec=None)
+                .filter(model=model, codec=None, cells=[])
                 .order_by()[:BATCH]
                 .only("pk", "mosaic")
             )
