@@ -113,6 +113,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.aggregation
 	$(BIN)/python -m benchmarks.query
 	$(BIN)/python -m benchmarks.tiles
+	$(BIN)/python -m benchmarks.work_list
 	$(BIN)/python -m benchmarks.audit
 	$(BIN)/python -m benchmarks.dimse
 	$(BIN)/python -m benchmarks.dicomweb

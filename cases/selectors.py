@@ -5,10 +5,22 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models import (
+    Count,
+    Exists,
+    F,
+    FilteredRelation,
+    OuterRef,
+    Prefetch,
+    Q,
+    QuerySet,
+    Subquery,
+)
 from django.db.models.functions import Coalesce
 
 from cases import permissions
+from cases.case_text import cases_with_text
+from cases.distinct import distinct_seen
 from cases.models import (
     Block,
     Case,
@@ -20,6 +32,7 @@ from cases.models import (
     SlideImage,
     Specimen,
 )
+from cases.querysets import shared_entries
 
 NO_REPORT = "none"
 
@@ -35,7 +48,10 @@ CASE_ORDERS = {
 
 @dataclass(frozen=True)
 class CaseFilters:
-    """What a reader of the work list asks for; an empty field does not narrow."""
+    """What a reader of the work list asks for; an empty field does not narrow.
+
+    is_near: the text need not be found as it is written: likely typing errors count too.
+    """
 
     text: str = ""
     department: int | None = None
@@ -44,15 +60,22 @@ class CaseFilters:
     report_status: str = ""
     received_from: date | None = None
     received_to: date | None = None
+    is_near: bool = False
 
 
 def cases_for_work_list(
     user: Any, filters: CaseFilters, *, order: str = "-received"
 ) -> QuerySet[Case]:
-    """Return the user's cases that pass the filters, with all that a row of the list shows."""
+    """Return the user's cases that pass the filters, with all that a row of the list shows.
+
+    With `filters.is_near` the nearest to the text come first, whatever the order.
+    """
     cases = _narrow(_with_report(Case.objects.visible_to(user)), user, filters)
+    orders = _order_by(order)
+    if filters.is_near:
+        orders = [F("nearness").desc(), *orders]
     return (
-        cases.order_by(*_order_by(order), "pk")
+        cases.order_by(*orders, "pk")
         .select_related("patient", "department")
         .prefetch_related(
             Prefetch("specimens", Specimen.objects.visible_to(user)),
@@ -187,26 +210,22 @@ def cohort_shared_with(user: Any, cohort: Cohort) -> QuerySet[Department]:
 
 def departments_seen(user: Any) -> QuerySet[Department]:
     """Return the departments whose cases the user sees: the own, and those that share."""
-    return Department.objects.filter(
-        Exists(Case.objects.visible_to(user).filter(department=OuterRef("pk")))
-        | Q(pk__in=Department.objects.visible_to(user).values("pk"))
-    )
+    departments = permissions.departments_of(user)
+    if not departments:
+        return Department.objects.none()
+    # A case is seen from outside of its department only by a shared slide, which is of it.
+    sharing = shared_entries(departments).values("slide_image__department_id")
+    return Department.objects.filter(Q(pk__in=departments) | Q(pk__in=sharing))
 
 
 def organs_seen(user: Any) -> list[str]:
     """Return the organs of the user's cases."""
-    return _distinct(Specimen.objects.visible_to(user), "organ")
+    return distinct_seen(Specimen.objects.visible_to(user), "organ")
 
 
 def stains_seen(user: Any) -> list[str]:
     """Return the stains of the user's slides."""
-    return _distinct(Slide.objects.visible_to(user), "stain")
-
-
-def _distinct(rows: QuerySet, field: str) -> list[str]:
-    return list(
-        rows.exclude(**{field: ""}).order_by(field).values_list(field, flat=True).distinct()
-    )
+    return distinct_seen(Slide.objects.visible_to(user), "stain")
 
 
 def _order_by(order: str) -> list[Any]:
@@ -219,21 +238,16 @@ def _order_by(order: str) -> list[Any]:
 
 
 def _with_report(cases: QuerySet[Case]) -> QuerySet[Case]:
-    current = Report.objects.filter(case=OuterRef("pk"), is_current=True)
+    # A join, which is made for 25 cases or, to sort by it, hashed: a subquery is one a case.
     return cases.annotate(
-        diagnosis_line=Subquery(current.values("diagnosis_line")),
-        report_status=Subquery(current.values("status")),
+        _current=FilteredRelation("reports", condition=Q(reports__is_current=True)),
+        diagnosis_line=F("_current__diagnosis_line"),
+        report_status=F("_current__status"),
     )
 
 
 def _narrow(cases: QuerySet[Case], user: Any, filters: CaseFilters) -> QuerySet[Case]:
-    for word in filters.text.replace(",", " ").split():
-        cases = cases.filter(
-            Q(accession_number__icontains=word)
-            | Q(patient__family_name__icontains=word)
-            | Q(patient__given_name__icontains=word)
-            | Q(patient__mrn__icontains=word)
-        )
+    cases = cases_with_text(cases, filters.text, is_near=filters.is_near)
     if filters.department is not None:
         cases = cases.filter(department=filters.department)
     if filters.organ:
@@ -243,7 +257,6 @@ def _narrow(cases: QuerySet[Case], user: Any, filters: CaseFilters) -> QuerySet[
         # Of a shared case only the slides of the cohort count: the others are not known here.
         slides = Slide.objects.visible_to(user).filter(stain=filters.stain)
         cases = cases.filter(Exists(slides.filter(case=OuterRef("pk"))))
-    # Conditions of their own: the annotation would be worked out for every case of the archive.
     current = Report.objects.filter(case=OuterRef("pk"), is_current=True)
     if filters.report_status == NO_REPORT:
         cases = cases.filter(~Exists(current))

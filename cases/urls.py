@@ -18,6 +18,8 @@ from cases.views import (
 
 urlpatterns = [
     path("", work_list.work_list, name="work_list"),
+    path("views/", work_list.view_save, name="view_save"),
+    path("views/<uuid:pk>/delete/", work_list.view_delete, name="view_delete"),
     path("cases/<uuid:pk>/", case.case, name="case"),
     path("slides/<uuid:pk>/", slide.slide, name="slide"),
     path("slides/<uuid:pk>/image.dzi", tiles.slide_dzi, name="slide_dzi"),

@@ -8,6 +8,7 @@ from cases.models.dicom import DicomPeer, StorageCommitment
 from cases.models.exports import Export, ExportItem, ExportProject
 from cases.models.images import SlideImage, SlideInstance, SlideInstanceHeader, SlideInstanceIndex
 from cases.models.organisation import ApiToken, Department, Membership
+from cases.models.saved_views import SavedView
 from cases.models.uploads import SlideUpload, UploadFile, UploadItem
 from cases.models.work import LeasedWork
 
@@ -30,6 +31,7 @@ __all__ = [
     "Membership",
     "Patient",
     "Report",
+    "SavedView",
     "Slide",
     "SlideImage",
     "SlideInstance",

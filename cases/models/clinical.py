@@ -9,7 +9,7 @@ from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.contrib.postgres.search import SearchVector, SearchVectorField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Upper
 
 from cases.models.base import Record
@@ -54,6 +54,9 @@ class Patient(Record):
             GinIndex(
                 OpClass(Upper("family_name"), name="gin_trgm_ops"), name="patient_family_name_trgm"
             ),
+            GinIndex(
+                OpClass(Upper("given_name"), name="gin_trgm_ops"), name="patient_given_name_trgm"
+            ),
             GinIndex(OpClass(Upper("mrn"), name="gin_trgm_ops"), name="patient_mrn_trgm"),
         ]
 
@@ -91,6 +94,13 @@ class Case(Record):
         ]
         indexes = [
             models.Index(fields=["department", "-received_on", "-created_at"]),
+            # The order of the work list, whoever reads it.
+            models.Index(
+                F("received_on").desc(nulls_last=True),
+                F("created_at").desc(nulls_last=True),
+                F("id").asc(),
+                name="case_newest_first",
+            ),
             GinIndex(
                 OpClass(Upper("accession_number"), name="gin_trgm_ops"), name="case_accession_trgm"
             ),

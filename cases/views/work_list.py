@@ -1,17 +1,27 @@
 """The first page: the cases of the user's departments."""
 
+from dataclasses import replace
+from urllib.parse import urlencode
+from uuid import UUID
+
 from django import forms
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from cases import permissions, selectors
-from cases.models import Department, Report
+from cases.errors import DomainError
+from cases.models import Department, Report, SavedView
+from cases.paging import BoundedPaginator
 from cases.selectors import CaseFilters
 from cases.services.audit import access_events_listed
+from cases.services.saved_views import saved_view_delete, saved_view_save
 
 PAGE_SIZE = 25
 
@@ -56,7 +66,11 @@ class WorkListForm(forms.Form):
     def __init__(self, data, *, user) -> None:
         super().__init__(data)
         self.fields["text"].widget.attrs.update(
-            {"type": "search", "placeholder": _("Accession number, name or MRN")}
+            {
+                "type": "search",
+                "placeholder": _("Accession number, name or MRN"),
+                "data-find": True,
+            }
         )
         self.fields["department"].queryset = selectors.departments_seen(user)
         for name, values in (
@@ -81,8 +95,11 @@ def work_list(request: HttpRequest) -> HttpResponse:
     form = WorkListForm(request.GET, user=request.user)
     filters = form.filters()
     order = request.GET.get("order", "-received")
-    cases = selectors.cases_for_work_list(request.user, filters, order=order)
-    page = Paginator(cases, PAGE_SIZE).get_page(request.GET.get("page"))
+    paginator = _paginator(request, filters, order)
+    is_near = bool(filters.text) and paginator.count == 0
+    if is_near:
+        paginator = _paginator(request, replace(filters, is_near=True), order)
+    page = paginator.get_page(request.GET.get("page"))
     access_events_listed(
         user=request.user,
         object_type="case",
@@ -92,12 +109,60 @@ def work_list(request: HttpRequest) -> HttpResponse:
     context = {
         "form": form,
         "is_filtered": filters != CaseFilters(),
+        "is_near": is_near,
+        "query": _query_of(request.GET, form),
+        "saved_views": SavedView.objects.filter(user=request.user),
         "columns": [_column(name, label, order) for name, label in COLUMNS],
         "order": order,
         "page_obj": page,
         "has_clinical_role": bool(permissions.departments_of(request.user)),
     }
     return render(request, "cases/work_list.html", context)
+
+
+@login_required
+@require_POST
+def view_save(request: HttpRequest) -> HttpResponse:
+    """Keep the filters and the order that the page had, under a name."""
+    if not permissions.departments_of(request.user):
+        raise PermissionDenied
+    name = " ".join(request.POST.get("name", "").replace("\x00", " ").split())[:60]
+    asked = QueryDict(request.POST.get("query", "")[:1000])
+    query = _query_of(asked, WorkListForm(asked, user=request.user))
+    if not name:
+        messages.error(request, _now("Give the view a name."))
+    else:
+        try:
+            saved_view_save(user=request.user, name=name, query=query)
+            messages.success(request, _now("The view is kept as “%(name)s”.") % {"name": name})
+        except DomainError as error:
+            messages.error(request, error.message)
+    return redirect(f"{reverse('work_list')}?{query}")
+
+
+@login_required
+@require_POST
+def view_delete(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Forget one of the user's own views."""
+    saved_view_delete(view=get_object_or_404(SavedView, user=request.user, pk=pk))
+    messages.success(request, _now("The view is removed."))
+    return redirect("work_list")
+
+
+def _paginator(request: HttpRequest, filters: CaseFilters, order: str) -> BoundedPaginator:
+    cases = selectors.cases_for_work_list(request.user, filters, order=order)
+    return BoundedPaginator(cases, PAGE_SIZE)
+
+
+def _query_of(asked: QueryDict, form: WorkListForm) -> str:
+    """Return the query string of the filters and the order alone, always in the same way."""
+    order = asked.get("order", "")
+    known = order.removeprefix("-") in selectors.CASE_ORDERS and order != "-received"
+    values = {name: asked.get(name, "").strip() for name in form.fields}
+    return urlencode(
+        {name: value for name, value in values.items() if value}
+        | ({"order": order} if known else {})
+    )
 
 
 def _column(name: str | None, label: str, order: str) -> dict:

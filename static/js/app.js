@@ -38,3 +38,38 @@ document.addEventListener(
 );
 for (const image of document.querySelectorAll("img.thumbnail"))
   if (image.complete && image.currentSrc && !image.naturalWidth) showMissing(image); // failed before
+
+// [data-density] buttons: how close the rows of lists stand, kept in this browser (theme.js).
+const densities = document.querySelectorAll("[data-density]:is(button)");
+const tellDensity = () => {
+  const now = document.documentElement.dataset.density ?? "roomy";
+  for (const button of densities) button.setAttribute("aria-pressed", String(button.dataset.density === now));
+};
+for (const button of densities)
+  button.addEventListener("click", () => {
+    if (button.dataset.density === "dense") document.documentElement.dataset.density = "dense";
+    else delete document.documentElement.dataset.density;
+    localStorage.setItem("density", button.dataset.density);
+    tellDensity();
+  });
+tellDensity();
+
+// [data-ticked-count="name"]: how many boxes of that name are ticked; [data-copy-ticked="name"]
+// copies what they stand for.
+for (const told of document.querySelectorAll("[data-ticked-count]")) {
+  const name = told.dataset.tickedCount;
+  const copier = document.querySelector(`[data-copy-ticked="${name}"]`);
+  const boxes = () => [...document.querySelectorAll(`input[type=checkbox][name="${name}"]`)];
+  const count = () => {
+    const ticked = boxes().filter((box) => box.checked).length;
+    told.textContent = ticked ? `${ticked} / ${boxes().length}` : "";
+    if (copier) copier.hidden = !ticked;
+  };
+  document.addEventListener("change", count);
+  addEventListener("pageshow", count);
+  copier?.addEventListener("click", async () => {
+    const texts = boxes().filter((box) => box.checked).map((box) => box.dataset.copy);
+    await navigator.clipboard.writeText(texts.join("\n"));
+    told.textContent += " ✓";
+  });
+}

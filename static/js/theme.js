@@ -1,8 +1,10 @@
-// Runs before the first paint: a theme that the reader chose wins over the system's.
+// Runs before the first paint: a theme that the reader chose wins over the system's; so does
+// the density of lists.
 (() => {
   const root = document.documentElement;
   const chosen = localStorage.getItem("theme");
   if (chosen === "light" || chosen === "dark") root.dataset.theme = chosen;
+  if (localStorage.getItem("density") === "dense") root.dataset.density = "dense";
 
   document.addEventListener("DOMContentLoaded", () => {
     const button = document.querySelector("[data-theme-toggle]");

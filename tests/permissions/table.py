@@ -74,6 +74,16 @@ PAGES = [
     Row("audit", roles="D", nobody=403),
     Row("work_list", lists="case"),
     Row("work_list", query="text=S26", lists="case", variant="filtered"),
+    Row(
+        "view_save",
+        "POST",
+        ok=302,
+        nobody=403,
+        body=lambda _world, _place: {"name": "Mine", "query": "organ=Lung"},
+        form=True,
+    ),
+    # A view is its owner's alone: tests/cases/pages/test_work_list_views.py.
+    Row("view_delete", "POST", ok=404, nobody=404, url=lambda _w, _p: {"pk": MISSING}),
     Row("case", of="case"),
     Row("slide", of="slide_image"),
     Row("slide_dzi", of="slide_image"),
