@@ -94,6 +94,11 @@ class EmbeddingModel(models.Model):
         return self.name
 
     @property
+    def version(self) -> str:
+        """Return what tells this recipe from any other: the start of its weights' hash."""
+        return (self.aggregator_sha256 or self.weights_sha256)[:12]
+
+    @property
     def feature_width(self) -> int:
         """Return the width of a patch feature."""
         return self.feature_dimension or self.dimension

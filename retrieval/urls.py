@@ -9,6 +9,7 @@ urlpatterns = [
     path("slides/<uuid:pk>/similar/", search.search_slide, name="search_slide"),
     path("searches/", search.searches, name="searches"),
     path("searches/<uuid:pk>/", search.search_results, name="search_results"),
+    path("searches/<uuid:pk>/export.csv", search.search_export, name="search_export"),
     path("searches/<uuid:pk>/feedback/", search.search_feedback, name="search_feedback"),
     path("searches/<uuid:pk>/refine/", search.search_refine, name="search_refine"),
     path("searches/<uuid:pk>/image.jpeg", search.search_image, name="search_image"),

@@ -17,6 +17,7 @@ from cases import permissions
 from cases.errors import Conflict, DomainError
 from cases.models import Cohort, CohortEntry, Department, SlideImage
 from cases.services.audit import Action, access_event_record
+from cases.services.cells import inert
 
 
 class CohortNameTaken(Conflict):
@@ -225,7 +226,7 @@ def cohort_export_csv(*, user: Any, cohort: Cohort) -> str:
     )
     count = 0
     for entry in entries:
-        writer.writerow([_inert(value) for value in _export_row(cohort, entry)])
+        writer.writerow([inert(value) for value in _export_row(cohort, entry)])
         count += 1
     _record(user, Action.EXPORT, cohort, {"rows": count})
     return buffer.getvalue()
@@ -254,15 +255,6 @@ def _export_row(cohort: Cohort, entry: CohortEntry) -> tuple[Any, ...]:
         entry.created_at.isoformat(timespec="seconds"),
         entry.note,
     )
-
-
-def _inert(value: Any) -> Any:
-    """Return a cell that no spreadsheet takes for a formula (OWASP: CSV injection)."""
-    if isinstance(value, str) and value.lstrip()[:1] in {"=", "+", "-", "@"}:
-        return f"'{value}"
-    if isinstance(value, str) and value[:1] in {"\t", "\r", "\n"}:
-        return f"'{value}"
-    return value
 
 
 def _record(

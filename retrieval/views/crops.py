@@ -1,17 +1,19 @@
 """Addresses of the crops that show why something matched, and of their places in the viewer."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlencode
+from uuid import UUID
 
 from django.urls import reverse
 
 from cases.models import SlideImage
 from retrieval.models import SearchQuery
-from retrieval.selectors import ResultHit, Results
+from retrieval.selectors import ResultHit
 
 PAIR_PX = 192
 QUERY_PX = 640
-PAIRS_OPEN = 2
+PAIRS_OPEN = 3
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,23 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Box:
+    """A matched place on the whole slide, in level-0 pixels, with the number of its pair."""
+
+    number: int
+    x: int
+    y: int
+    side: int
+
+
+@dataclass(frozen=True)
 class ShownHit:
-    """A hit with its pairs."""
+    """A hit with its pairs, their places on the slide, and what makes it weak evidence."""
 
     result: ResultHit
     pairs: list[Pair]
+    boxes: list[Box]
+    has_little_tissue: bool
 
     @property
     def more_pairs(self) -> int:
@@ -46,14 +60,19 @@ class ShownHit:
         return max(0, len(self.pairs) - PAIRS_OPEN)
 
 
-def with_pairs(results: Results) -> list[ShownHit]:
-    """Return the hits with the addresses of their matched patches."""
+def with_pairs(
+    query: SearchQuery, hits: Iterable[ResultHit], little_tissue: Collection[UUID] = ()
+) -> list[ShownHit]:
+    """Return the hits with the addresses of their matched patches.
+
+    little_tissue: the slide images that have little of it.
+    """
     return [
         ShownHit(
             result,
             [
                 Pair(
-                    query=_query_patch(results.query, pair["query"]),
+                    query=_query_patch(query, pair["query"]),
                     candidate=slide_crop(result.slide_image.pk, _square(pair["candidate"])),
                     similarity=pair["similarity"],
                     query_share=100 * pair["query"].get("share", 0),
@@ -61,8 +80,13 @@ def with_pairs(results: Results) -> list[ShownHit]:
                 )
                 for pair in result.hit.pairs
             ],
+            boxes=[
+                Box(number, *_square(pair["candidate"])[:3])
+                for number, pair in enumerate(result.hit.pairs[:PAIRS_OPEN], start=1)
+            ],
+            has_little_tissue=result.slide_image.pk in little_tissue,
         )
-        for result in results.hits
+        for result in hits
     ]
 
 

@@ -13,21 +13,23 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from cases.errors import DomainError
-from cases.models import Cohort, SlideImage
+from cases.models import SlideImage
 from cases.permissions import departments_with
 from retrieval import selectors
 from retrieval.filters import SearchFilters
-from retrieval.models import Feedback, SearchHit, SearchQuery
+from retrieval.models import SearchHit, SearchQuery
+from retrieval.selectors import Results
 from retrieval.services.feedback import feedback_give
 from retrieval.services.looks import search_history_record, search_shown_record
 from retrieval.services.query_images import query_image_crop
+from retrieval.services.result_export import results_export_csv
 from retrieval.services.search import search_refine as run_refined
 from retrieval.services.search import search_run
-from retrieval.views.crops import QUERY_PX, query_crop, slide_crop, whole_slide, with_pairs
+from retrieval.views.answers import answers_context
+from retrieval.views.crops import QUERY_PX, query_crop, slide_crop, whole_slide
 from retrieval.views.search_forms import FeedbackForm, ImageCropForm, SearchForm
 
 PAGE_SIZE = 25
-HITS_A_PAGE = 20
 
 
 @login_required
@@ -119,6 +121,43 @@ def _tissue_of(query: SearchQuery) -> dict[str, Any]:
 def search_results(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show the answer as this reader may see it; each patient shown is recorded."""
     query = selectors.search_visible_or_404(request.user, pk)
+    results = _results_shown(request, query)
+    facets = selectors.search_facets(request.user)
+    by_words = any(result.hit.full_text_match for result in results.hits)
+    context = {
+        **answers_context(request, query, results),
+        "no_report_has_the_words": bool(query.text and results.hits and not by_words),
+        **_tissue_of(query),
+        "filters": selectors.filters_shown(request.user, query),
+        "understood": query.understood.get("chips", []),
+        "form": SearchForm(facets=facets, initial=SearchForm.initial_of(query)),
+    }
+    return render(request, "search/results.html", context)
+
+
+@login_required
+@require_safe
+def search_export(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Send the answer, as this reader may see it, as a CSV file."""
+    query = selectors.search_visible_or_404(request.user, pk)
+    text = results_export_csv(
+        user=request.user,
+        results=selectors.search_results(query, request.user),
+        models=selectors.models_shown(query),
+    )
+    return HttpResponse(
+        # the mark makes spreadsheets read the file as UTF-8
+        "\ufeff" + text,
+        content_type="text/csv; charset=utf-8",
+        headers={
+            "Content-Disposition": f'attachment; filename="search-{query.pk}.csv"',
+            "Cache-Control": "no-store",
+        },
+    )
+
+
+def _results_shown(request: HttpRequest, query: SearchQuery) -> Results:
+    """Return the answer as this reader may see it; each patient shown is recorded."""
     results = selectors.search_results(query, request.user)
     search_shown_record(
         user=request.user,
@@ -126,25 +165,7 @@ def search_results(request: HttpRequest, pk: UUID) -> HttpResponse:
         patients=results.shown_patients(),
         hits=len(results.hits),
     )
-    facets = selectors.search_facets(request.user)
-    by_words = any(result.hit.full_text_match for result in results.hits)
-    context = {
-        "query": query,
-        "results": results,
-        "no_report_has_the_words": bool(query.text and results.hits and not by_words),
-        "page_obj": Paginator(with_pairs(results), HITS_A_PAGE).get_page(request.GET.get("page")),
-        **_tissue_of(query),
-        "filters": selectors.filters_shown(request.user, query),
-        "understood": query.understood.get("chips", []),
-        "models": selectors.models_shown(query),
-        "form": SearchForm(facets=facets, initial=SearchForm.initial_of(query)),
-        "cohorts": Cohort.objects.filter(
-            department__in=departments_with(request.user, "curate_cohort")
-        ).select_related("department"),
-        "may_judge": bool(departments_with(request.user, "give_feedback")),
-        "verdicts": Feedback.Verdict,
-    }
-    return render(request, "search/results.html", context)
+    return results
 
 
 @login_required
@@ -161,7 +182,7 @@ def searches(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_POST
 def search_feedback(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Take a verdict on one visible hit."""
+    """Take a verdict on one visible hit; to htmx, the answers in the order that it makes."""
     query = selectors.search_visible_or_404(request.user, pk)
     form = FeedbackForm(request.POST)
     if not form.is_valid():
@@ -169,17 +190,12 @@ def search_feedback(request: HttpRequest, pk: UUID) -> HttpResponse:
     hit = get_object_or_404(
         SearchHit.objects.visible_to(request.user), query=query, pk=form.cleaned_data["hit"]
     )
-    kept = feedback_give(user=request.user, hit=hit, verdict=form.cleaned_data["verdict"])
+    feedback_give(user=request.user, hit=hit, verdict=form.cleaned_data["verdict"])
     if not request.htmx:
         answer = reverse("search_results", args=[query.pk])
         return redirect(f"{answer}#slide-{hit.slide_image_id}")
-    context = {
-        "query": query,
-        "hit_pk": hit.pk,
-        "verdict": kept.verdict if kept else "",
-        "verdicts": Feedback.Verdict,
-    }
-    return render(request, "search/_feedback.html", context)
+    results = _results_shown(request, query)
+    return render(request, "search/_answers.html", answers_context(request, query, results))
 
 
 @login_required

@@ -73,3 +73,6 @@ for (const told of document.querySelectorAll("[data-ticked-count]")) {
     told.textContent += " ✓";
   });
 }
+
+// [data-print]: the browser's own printing.
+for (const button of document.querySelectorAll("[data-print]")) button.addEventListener("click", () => print());

@@ -50,22 +50,32 @@ for (const form of document.querySelectorAll("[data-search-form]")) {
 
 const bar = document.querySelector("[data-cohort-bar]");
 if (bar) {
-  const boxes = [...document.querySelectorAll("input[name=slide_image][form=to-cohort]")];
+  const boxes = () => [...document.querySelectorAll("input[name=slide_image][form=to-cohort]")];
   const all = bar.querySelector("[data-select-all]");
   const told = bar.querySelector("[data-selected]");
   const adders = bar.querySelectorAll("button[formaction]");
   const count = () => {
-    const number = boxes.filter((box) => box.checked).length;
-    told.textContent = number ? `${number} / ${boxes.length}` : "";
-    all.checked = number === boxes.length;
-    all.indeterminate = number > 0 && number < boxes.length;
+    const every = boxes();
+    const number = every.filter((box) => box.checked).length;
+    told.textContent = number ? `${number} / ${every.length}` : "";
+    all.checked = number === every.length;
+    all.indeterminate = number > 0 && number < every.length;
     for (const adder of adders) adder.disabled = number === 0;
   };
   all.addEventListener("change", () => {
-    for (const box of boxes) box.checked = all.checked;
+    for (const box of boxes()) box.checked = all.checked;
     count();
   });
-  for (const box of boxes) box.addEventListener("change", count);
+  document.addEventListener("change", (event) => event.target.matches("[form=to-cohort]") && count());
   addEventListener("pageshow", count);
   count();
+  // A verdict brings the answers anew: what was selected stays so.
+  let selected = new Set();
+  document.body.addEventListener("htmx:beforeSwap", () => {
+    selected = new Set(boxes().filter((box) => box.checked).map((box) => box.value));
+  });
+  document.body.addEventListener("htmx:afterSettle", () => {
+    for (const box of boxes()) box.checked = selected.has(box.value);
+    count();
+  });
 }

@@ -174,6 +174,7 @@ PAGES = [
     ),
     Row("search_slide", "POST", of="slide_image", ok=302, gate=True, nobody=403, form=True),
     Row("search_results", of="search"),
+    Row("search_export", of="search", roles="PRD"),
     Row("searches", lists="own search", nobody=403),
     Row("search_image", of="search"),
     Row(

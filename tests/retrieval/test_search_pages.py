@@ -146,7 +146,7 @@ def test_words_that_no_report_has_are_said_to_be_near_in_meaning_only(anna, clie
 
 
 def test_a_long_answer_comes_in_pages(anna, client, lung, monkeypatch):
-    monkeypatch.setattr("retrieval.views.search.HITS_A_PAGE", 2)
+    monkeypatch.setattr("retrieval.views.answers.HITS_A_PAGE", 2)
     answer = client.post(reverse("search_slide", args=[asked_slide(lung).pk]), follow=True)
     first = answer.content.decode()
     second = client.get(answer.redirect_chain[-1][0], {"page": 2}).content.decode()
