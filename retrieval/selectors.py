@@ -12,10 +12,11 @@ from django.db.models import Prefetch, QuerySet, TextField, Value, When
 from django.db.models.functions import Concat, Left
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
 
 from cases.models import Case, Cohort, Department, Patient, Report, SlideImage
 from retrieval.engine.ranking import VoteLine
-from retrieval.filters import SIGNED, SearchFilters
+from retrieval.filters import SearchFilters
 from retrieval.fulltext import any_of
 from retrieval.models import EmbeddingModel, Feedback, SearchHit, SearchQuery
 from retrieval.selectors_vote import WeighedVote, person, weighed_vote
@@ -23,17 +24,6 @@ from retrieval.selectors_vote import WeighedVote, person, weighed_vote
 EXCERPT_CHARACTERS = 4000
 # Private-use characters: no report has them, and escaping leaves them alone.
 _MARK_START, _MARK_STOP = "\ue000", "\ue001"
-
-
-@dataclass(frozen=True)
-class Facets:
-    """What can be chosen in the filters: values of visible rows, nothing else."""
-
-    departments: QuerySet[Department]
-    organs: list[str]
-    stains: list[str]
-    diagnosis_codes: list[tuple[str, str]]
-    cohorts: QuerySet[Cohort]
 
 
 @dataclass
@@ -150,30 +140,6 @@ class VoteEvidence:
         return 100 * self.base_rate
 
 
-def search_facets(user: Any) -> Facets:
-    """Return the choices of the filters, from what the user may see."""
-    slide_images = SlideImage.objects.visible_to(user).order_by()
-    organs = slide_images.exclude(slide__specimen__organ="").values_list(
-        "slide__specimen__organ", flat=True
-    )
-    stains = slide_images.exclude(slide__stain="").values_list("slide__stain", flat=True)
-    codes = (
-        Report.objects.visible_to(user)
-        .filter(is_current=True, status__in=SIGNED)
-        .exclude(diagnosis_code="")
-        .order_by("diagnosis_code", "diagnosis_line")
-        .distinct("diagnosis_code")
-        .values_list("diagnosis_code", "diagnosis_line")
-    )
-    return Facets(
-        departments=Department.objects.visible_to(user),
-        organs=sorted(organ for organ in organs.distinct() if organ),
-        stains=sorted(stains.distinct()),
-        diagnosis_codes=list(codes),
-        cohorts=Cohort.objects.visible_to(user),
-    )
-
-
 def searches_of(user: Any) -> QuerySet[SearchQuery]:
     """Return the user's own questions that the user may still read, newest first."""
     own = _with_tissue(SearchQuery.objects.visible_to(user).filter(user=user))
@@ -194,8 +160,8 @@ def _with_tissue(queries: QuerySet[SearchQuery]) -> QuerySet[SearchQuery]:
     ).defer("vector", "mosaic", "image_model__centre", "text_model__centre")
 
 
-def filters_shown(user: Any, query: SearchQuery) -> list[tuple[str, str]]:
-    """Return (name, value) of the query's filters, as far as the reader may know of them."""
+def filters_shown(user: Any, query: SearchQuery) -> list[tuple[str, str, str]]:
+    """Return (name, value, field) of the query's filters, as far as the reader may know of them."""
     filters = SearchFilters.from_json(query.filters)
     department = cohort = None
     if filters.department:
@@ -203,15 +169,15 @@ def filters_shown(user: Any, query: SearchQuery) -> list[tuple[str, str]]:
     if filters.cohort:
         cohort = Cohort.objects.visible_to(user).filter(pk=filters.cohort).first()
     named = [
-        ("Department", str(department or "")),
-        ("Organ", filters.organ),
-        ("Stain", filters.stain),
-        ("Diagnosis code", filters.diagnosis_code),
-        ("Received from", filters.received_from),
-        ("Received to", filters.received_to),
-        ("Cohort", str(cohort or "")),
+        (_("Department"), str(department or ""), "department"),
+        (_("Organ"), filters.organ, "organ"),
+        (_("Stain"), filters.stain, "stain"),
+        (_("Diagnosis code"), filters.diagnosis_code, "diagnosis_code"),
+        (_("Received from"), filters.received_from, "received_from"),
+        (_("Received to"), filters.received_to, "received_to"),
+        (_("Cohort"), str(cohort or ""), "cohort"),
     ]
-    return [(name, value) for name, value in named if value]
+    return [(name, value, field) for name, value, field in named if value]
 
 
 def search_results(query: SearchQuery, user: Any) -> Results:

@@ -19,6 +19,7 @@ from retrieval import selectors
 from retrieval.filters import SearchFilters
 from retrieval.models import SearchHit, SearchQuery
 from retrieval.selectors import Results
+from retrieval.selectors_facets import facets_counted, search_facets
 from retrieval.services.feedback import feedback_give
 from retrieval.services.looks import search_history_record, search_shown_record
 from retrieval.services.query_images import query_image_crop
@@ -30,6 +31,7 @@ from retrieval.views.crops import QUERY_PX, query_crop, slide_crop, whole_slide
 from retrieval.views.search_forms import FeedbackForm, ImageCropForm, SearchForm
 
 PAGE_SIZE = 25
+RECENT = 8
 
 
 @login_required
@@ -37,7 +39,7 @@ PAGE_SIZE = 25
 def search(request: HttpRequest) -> HttpResponse:
     """Show the form, with a slide or region in it when a link brought one; a POST asks."""
     _require_search(request)
-    facets = selectors.search_facets(request.user)
+    facets = search_facets(request.user)
     if request.method == "POST":
         return _asked(request, SearchForm(request.POST, request.FILES, facets=facets))
     form = SearchForm(facets=facets, initial=request.GET.dict())
@@ -53,7 +55,7 @@ def search_slide(request: HttpRequest, pk: UUID) -> HttpResponse:
     slide_image = SlideImage.objects.get_visible_or_404(request.user, pk=pk)
     data = request.POST.copy()
     data["slide_image"] = str(slide_image.pk)
-    return _asked(request, SearchForm(data, facets=selectors.search_facets(request.user)))
+    return _asked(request, SearchForm(data, facets=search_facets(request.user)))
 
 
 def _asked(request: HttpRequest, form: SearchForm) -> HttpResponse:
@@ -122,7 +124,7 @@ def search_results(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show the answer as this reader may see it; each patient shown is recorded."""
     query = selectors.search_visible_or_404(request.user, pk)
     results = _results_shown(request, query)
-    facets = selectors.search_facets(request.user)
+    facets = search_facets(request.user)
     by_words = any(result.hit.full_text_match for result in results.hits)
     context = {
         **answers_context(request, query, results),
@@ -177,6 +179,25 @@ def searches(request: HttpRequest) -> HttpResponse:
     page = rows.get_page(request.GET.get("page"))
     search_history_record(user=request.user, queries=page.object_list)
     return render(request, "search/searches.html", {"page_obj": page})
+
+
+@login_required
+@require_safe
+def searches_recent(request: HttpRequest) -> HttpResponse:
+    """List the user's last questions, for the menu of the search bar."""
+    _require_search(request)
+    recent = list(selectors.searches_of(request.user)[:RECENT])
+    search_history_record(user=request.user, queries=recent)
+    return render(request, "search/_recent.html", {"recent": recent})
+
+
+@login_required
+@require_safe
+def search_facets_shown(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Show what the question can be narrowed by, with the counts in the reader's scope."""
+    query = selectors.search_visible_or_404(request.user, pk)
+    facets = facets_counted(request.user, query)
+    return render(request, "search/_facets.html", {"facets": facets})
 
 
 @login_required

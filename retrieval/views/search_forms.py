@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from cases.models import Cohort, Department
 from retrieval.filters import SearchFilters
 from retrieval.models import Feedback, SearchQuery
-from retrieval.selectors import Facets
+from retrieval.selectors_facets import Facets
 from retrieval.services.query_images import MPP_MAX, MPP_MIN
 from retrieval.services.query_mosaics import Region
 from retrieval.services.search import TEXT_MAX, WEIGHT_MAX

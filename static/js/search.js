@@ -79,3 +79,13 @@ if (bar) {
     count();
   });
 }
+
+// [data-facet="field"] with a value: ask again with that filter, or without it ("").
+document.addEventListener("click", (event) => {
+  const facet = event.target.closest("[data-facet]");
+  const form = document.getElementById("ask-again");
+  if (!facet || !form) return;
+  const field = form.elements[facet.dataset.facet];
+  field.value = facet.getAttribute("aria-pressed") === "true" ? "" : facet.value;
+  form.requestSubmit();
+});

@@ -109,6 +109,7 @@ const form = document.querySelector("#box-some form");
 function setBox(next) {
   box = next;
   outline(boxElement, box);
+  document.dispatchEvent(new CustomEvent("region-chosen", { detail: box })); // the search bar
   document.getElementById("box-none").hidden = Boolean(box);
   document.getElementById("box-some").hidden = !box;
   if (!box) return;

@@ -174,6 +174,8 @@ PAGES = [
     ),
     Row("search_slide", "POST", of="slide_image", ok=302, gate=True, nobody=403, form=True),
     Row("search_results", of="search"),
+    Row("searches_recent", nobody=403),
+    Row("search_facets", of="search"),
     Row("search_export", of="search", roles="PRD"),
     Row("searches", lists="own search", nobody=403),
     Row("search_image", of="search"),

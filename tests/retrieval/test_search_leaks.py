@@ -12,6 +12,7 @@ from cases.permissions import Role
 from retrieval import selectors
 from retrieval.filters import SearchFilters
 from retrieval.models import SearchHit, SearchQuery
+from retrieval.selectors_facets import search_facets
 from retrieval.services.search import search_run
 from tests.factories import DepartmentFactory, ReportFactory, make_member, make_slide_image
 from tests.retrieval.vectors import axis, between, embed, embed_report, make_model
@@ -131,13 +132,13 @@ def test_the_same_answer_changes_when_the_neighbours_are_ones_own(anna, asked, l
 def test_facets_come_from_visible_rows_only(anna, lung, models):
     foreign_neighbours(models)
     Cohort.objects.create(department=DepartmentFactory(code="liver"), name="Hidden")
-    facets = selectors.search_facets(anna)
+    facets = search_facets(anna)
     assert [d.code for d in facets.departments] == ["lung"]
     assert facets.organs == ["Lung"]
     assert facets.stains == ["H&E"]
     assert "F1" not in dict(facets.diagnosis_codes)
     assert not facets.cohorts.exists()
-    nobody = selectors.search_facets(make_member(None, Role.SYSTEM_ADMINISTRATOR))
+    nobody = search_facets(make_member(None, Role.SYSTEM_ADMINISTRATOR))
     assert (nobody.organs, nobody.stains, nobody.diagnosis_codes) == ([], [], [])
     assert not nobody.departments.exists()
 
