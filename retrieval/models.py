@@ -16,6 +16,7 @@ from retrieval.engine.mosaic import Mosaic
 from retrieval.fields import PlacesField
 from retrieval.models_codec import MosaicCodec
 from retrieval.models_recall import SearchCosts, SearchSelfCheck
+from retrieval.models_saved import SavedSearch
 from retrieval.models_training import TrainingRun, TrainingSlide
 from retrieval.models_words import DepartmentTerm, ReportWords, VoteCalibration
 from retrieval.querysets import (
@@ -270,6 +271,9 @@ class SearchQuery(Record):
     places = models.JSONField(default=list, blank=True)
     notices = models.JSONField(default=list, blank=True, help_text="What a reader must know")
     seconds = models.FloatField(default=0)
+    is_automatic = models.BooleanField(
+        default=False, help_text="Asked by a saved search, not by hand"
+    )
     timings = models.JSONField(
         default=dict, blank=True, help_text="Seconds by stage, and how candidates were found"
     )
@@ -364,6 +368,7 @@ __all__ = [  # some are kept in files of their own
     "MosaicCodec",
     "ReportEmbedding",
     "ReportWords",
+    "SavedSearch",
     "SearchCosts",
     "SearchHit",
     "SearchQuery",

@@ -18,7 +18,7 @@ from cases.models import Case, Cohort, Department, Patient, Report, SlideImage
 from retrieval.engine.ranking import VoteLine
 from retrieval.filters import SearchFilters
 from retrieval.fulltext import any_of
-from retrieval.models import EmbeddingModel, Feedback, SearchHit, SearchQuery
+from retrieval.models import EmbeddingModel, Feedback, SavedSearch, SearchHit, SearchQuery
 from retrieval.selectors_vote import WeighedVote, person, weighed_vote
 
 EXCERPT_CHARACTERS = 4000
@@ -142,11 +142,29 @@ class VoteEvidence:
 
 def searches_of(user: Any) -> QuerySet[SearchQuery]:
     """Return the user's own questions that the user may still read, newest first."""
-    own = _with_tissue(SearchQuery.objects.visible_to(user).filter(user=user))
+    own = SearchQuery.objects.visible_to(user).filter(user=user, is_automatic=False)
+    own = _with_tissue(own)
     # A page of questions needs to know of the pictures, not to load them.
     return own.annotate(
         has_picture=Choose(When(image_jpeg=b"", then=Value(False)), default=Value(True))
     ).defer("vector", "mosaic", "image_jpeg", "image_model__centre", "text_model__centre")
+
+
+def saved_searches_of(user: Any) -> list[SavedSearch]:
+    """Return the user's saved searches whose questions the user may still read."""
+    queries = _with_tissue(SearchQuery.objects.visible_to(user))
+    saved = SavedSearch.objects.filter(user=user, query__in=queries.values("pk"))
+    return list(saved.prefetch_related(Prefetch("query", queries.defer("image_jpeg"))))
+
+
+def new_matches_of(user: Any) -> int:
+    """Return how many new slides answer the user's saved searches."""
+    return sum(
+        len(fresh)
+        for fresh in SavedSearch.objects.filter(user=user)
+        .exclude(fresh=[])
+        .values_list("fresh", flat=True)
+    )
 
 
 def search_visible_or_404(user: Any, pk: UUID | str) -> SearchQuery:

@@ -8,6 +8,7 @@ from retrieval.services import (
     mosaic_codecs,
     report_words,
     reports,
+    saved_searches,
     search_self_check,
     vote_calibration,
 )
@@ -57,3 +58,8 @@ def search_self_check_task() -> int:
 def write_dicom_results_task(pk: str) -> bool:
     """Write what the model of one index saw as DICOM objects (cluster "indexing")."""
     return dicom_results.results_write_for(pk)
+
+
+def saved_search_task() -> int:
+    """Ask saved searches again whose owners see something new."""
+    return saved_searches.saved_searches_check()

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from retrieval.views import indexing, metrics, search
+from retrieval.views import indexing, metrics, saved, search
 
 urlpatterns = [
     path("search/", search.search, name="search"),
@@ -10,6 +10,10 @@ urlpatterns = [
     path("searches/", search.searches, name="searches"),
     path("searches/recent/", search.searches_recent, name="searches_recent"),
     path("searches/<uuid:pk>/facets/", search.search_facets_shown, name="search_facets"),
+    path("searches/saved/", saved.saved_searches, name="saved_searches"),
+    path("searches/saved/<uuid:pk>/", saved.saved_search_open, name="saved_search_open"),
+    path("searches/saved/<uuid:pk>/remove/", saved.saved_search_remove, name="saved_search_remove"),
+    path("searches/<uuid:pk>/save/", saved.saved_search_new, name="saved_search_new"),
     path("searches/<uuid:pk>/", search.search_results, name="search_results"),
     path("searches/<uuid:pk>/export.csv", search.search_export, name="search_export"),
     path("searches/<uuid:pk>/feedback/", search.search_feedback, name="search_feedback"),

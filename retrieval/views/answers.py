@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from cases.models import Cohort
 from cases.permissions import departments_with
 from retrieval import selectors
-from retrieval.models import Feedback, SearchQuery
+from retrieval.models import Feedback, SavedSearch, SearchQuery
 from retrieval.selectors import Results
 from retrieval.selectors_quality import slides_with_little_tissue
 from retrieval.selectors_vote import person
@@ -49,8 +49,10 @@ def answers_context(request: HttpRequest, query: SearchQuery, results: Results) 
         user=request.user, slide_image_ids=[hit.slide_image.pk for hit in hits]
     )
     answers = by_patient(with_pairs(results.query, hits, little))
+    told = SavedSearch.objects.filter(user=request.user, answer=query).first()
     return {
         "query": query,
+        "new_slides": [*told.fresh, *told.shown] if told else [],
         "results": results,
         "moved": moved,
         "page_obj": Paginator(answers, HITS_A_PAGE).get_page(request.GET.get("page")),

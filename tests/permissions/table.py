@@ -175,6 +175,20 @@ PAGES = [
     Row("search_slide", "POST", of="slide_image", ok=302, gate=True, nobody=403, form=True),
     Row("search_results", of="search"),
     Row("searches_recent", nobody=403),
+    Row("saved_searches", nobody=403),
+    Row(
+        "saved_search_new",
+        "POST",
+        of="search",
+        ok=302,
+        body=lambda _world, place: {"name": f"Saved {place}"},
+        form=True,
+    ),
+    # A saved search is its owner's alone: tests/retrieval/test_saved_searches.py.
+    *(
+        Row(name, "POST", ok=404, nobody=404, url=lambda _w, _p: {"pk": MISSING})
+        for name in ("saved_search_open", "saved_search_remove")
+    ),
     Row("search_facets", of="search"),
     Row("search_export", of="search", roles="PRD"),
     Row("searches", lists="own search", nobody=403),
