@@ -21,6 +21,7 @@ urlpatterns = [
     path("views/", work_list.view_save, name="view_save"),
     path("views/<uuid:pk>/delete/", work_list.view_delete, name="view_delete"),
     path("cases/<uuid:pk>/", case.case, name="case"),
+    path("cases/<uuid:pk>/seen/", case.case_seen, name="case_seen"),
     path("slides/<uuid:pk>/", slide.slide, name="slide"),
     path("slides/<uuid:pk>/image.dzi", tiles.slide_dzi, name="slide_dzi"),
     path(

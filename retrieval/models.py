@@ -15,6 +15,7 @@ from retrieval.codecs import stored_tokens
 from retrieval.engine.mosaic import Mosaic
 from retrieval.fields import PlacesField
 from retrieval.models_codec import MosaicCodec
+from retrieval.models_neighbours import SlideNeighbours
 from retrieval.models_recall import SearchCosts, SearchSelfCheck
 from retrieval.models_saved import SavedSearch
 from retrieval.models_training import TrainingRun, TrainingSlide
@@ -375,6 +376,7 @@ __all__ = [  # some are kept in files of their own
     "SearchSelfCheck",
     "SlideEmbedding",
     "SlideIndex",
+    "SlideNeighbours",
     "TrainingRun",
     "TrainingSlide",
     "VoteCalibration",

@@ -6,6 +6,7 @@ from retrieval.services import (
     dicom_results,
     indexing,
     mosaic_codecs,
+    neighbours,
     report_words,
     reports,
     saved_searches,
@@ -17,6 +18,8 @@ from retrieval.services import (
 def index_slide_task(pk: str) -> str | None:
     """Index one slide image (cluster "indexing")."""
     state = indexing.index_run(pk)
+    if state == indexing.State.INDEXED:
+        neighbours.neighbours_compute(pk)
     if state == indexing.State.INDEXED and settings.WRITE_DICOM_RESULTS:
         dicom_results.results_write_for(pk)
     return state

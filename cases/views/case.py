@@ -7,8 +7,14 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from cases import permissions, selectors
+from cases import audit_selectors, permissions, selectors
+from cases.audit_selectors import PATIENT, AuditQuestion
+from cases.models import Case
+from cases.report_diff import report_changes
+from cases.services.audit import Action, access_event_record
 from cases.services.looks import case_view_record
+
+SEEN_BY = 12
 
 
 @login_required
@@ -23,6 +29,27 @@ def case(request: HttpRequest, pk: UUID) -> HttpResponse:
         "slides": found.slides.all(),
         "report": found.current_report,
         "older_reports": [report for report in found.reports.all() if not report.is_current],
+        "changes": report_changes(list(found.reports.all())),
+        "may_see_who": permissions.may(request.user, "read_audit", found.department_id),
         "is_own": found.department_id in permissions.departments_of(request.user),
     }
     return render(request, "cases/case.html", context)
+
+
+@login_required
+@require_safe
+def case_seen(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Show who has seen the patient of the case, to who may read the log; the look is recorded."""
+    found = Case.objects.select_related("patient").get_visible_or_404(request.user, pk=pk)
+    permissions.require(request.user, "read_audit", found.department_id)
+    question = AuditQuestion(PATIENT, str(found.patient_id))
+    events = audit_selectors.access_events(request.user, question)
+    people = audit_selectors.people_summary(events)[:SEEN_BY]
+    access_event_record(
+        user=request.user,
+        action=Action.VIEW,
+        department_id=found.department_id,
+        patient_id=found.patient_id,
+        detail={"page": "access log", "question": PATIENT},
+    )
+    return render(request, "cases/_seen.html", {"case": found, "people": people})

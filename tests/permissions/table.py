@@ -85,6 +85,9 @@ PAGES = [
     # A view is its owner's alone: tests/cases/pages/test_work_list_views.py.
     Row("view_delete", "POST", ok=404, nobody=404, url=lambda _w, _p: {"pk": MISSING}),
     Row("case", of="case"),
+    Row("case_similar", of="case"),
+    # Who reads the log of a department; the partner's pathologist does not.
+    Row("case_seen", of="case", roles="D", partner="denied"),
     Row("slide", of="slide_image"),
     Row("slide_dzi", of="slide_image"),
     Row(
