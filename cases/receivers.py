@@ -6,12 +6,15 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.dispatch import receiver
 
+from cases.recent_authentication import authentication_note
 from cases.services.audit import Action, access_event_record
 
 
 @receiver(user_logged_in)
-def login_record(sender: Any, user: Any, **kwargs: Any) -> None:
-    """Record a sign-in."""
+def login_record(sender: Any, user: Any, request: Any = None, **kwargs: Any) -> None:
+    """Record a sign-in, and when it was."""
+    if request is not None and hasattr(request, "session"):
+        authentication_note(request)
     access_event_record(user=user, action=Action.LOGIN)
 
 

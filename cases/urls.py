@@ -61,6 +61,7 @@ urlpatterns = [
     path("unmatched/<uuid:pk>/", unmatched.unmatched_item, name="unmatched_item"),
     path("audit/", audit.audit, name="audit"),
     path("login/", session.login, name="login"),
+    path("confirm/", session.confirm_identity, name="confirm_identity"),
     path("logout/", session.logout, name="logout"),
     path("password/", session.password, name="password"),
     path("healthz/", health.healthz, name="healthz"),

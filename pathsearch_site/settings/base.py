@@ -8,6 +8,7 @@ import environ
 from csp.constants import NONE, SELF
 
 from pathsearch_site.settings import env
+from pathsearch_site.settings.accounts import *  # noqa: F403
 from pathsearch_site.settings.api import REST_FRAMEWORK, SPECTACULAR_SETTINGS  # noqa: F401
 from pathsearch_site.settings.dicom import (  # noqa: F401
     DICOM_AE_TITLE,
@@ -161,34 +162,6 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-AUTHENTICATION_BACKENDS = [
-    "axes.backends.AxesStandaloneBackend",
-    "django.contrib.auth.backends.ModelBackend",
-]
-PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
-    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
-]
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
-    {
-        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
-        "OPTIONS": {"min_length": 10},
-    },
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
-    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
-]
-AXES_FAILURE_LIMIT = env.integer(
-    "PATHSEARCH_LOGIN_FAILURE_LIMIT", 8, "Failed logins before a user name is locked at an address"
-)
-AXES_COOLOFF_TIME = 0.5  # hours
-AXES_VERBOSE = False  # no banner in each process
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_LOCKOUT_TEMPLATE = "registration/locked_out.html"
-LOGIN_URL = "login"
-LOGIN_REDIRECT_URL = "work_list"
-LOGOUT_REDIRECT_URL = "login"
-
 LANGUAGE_CODE = "en"
 TIME_ZONE = env.string("PATHSEARCH_TIME_ZONE", "UTC", "Time zone of the pages")
 USE_I18N = True
@@ -202,11 +175,6 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 
-SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_AGE = (
-    env.integer("PATHSEARCH_SESSION_HOURS", 10, "Hours until a session ends") * 3600
-)
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

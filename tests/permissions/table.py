@@ -3,9 +3,11 @@
 from base64 import b64encode
 from typing import Any
 
+from tests.permissions.accounts_table import ACCOUNTS
 from tests.permissions.dicom_table import RETRIEVED
 from tests.permissions.dicomweb_table import DICOMWEB
 from tests.permissions.exports_table import EXPORTS
+from tests.permissions.public_table import PUBLIC
 from tests.permissions.row import Of, Row
 from tests.permissions.world import MISSING, WORD
 
@@ -46,29 +48,6 @@ def _metadata(**values: Any) -> str:
 _TUS = {"Tus-Resumable": "1.0.0"}
 _REGION = "x=0&y=0&width=64&height=64&size=64"
 
-PUBLIC = [
-    Row("healthz", public=True),
-    # Asks for a token of its own, of no user; without one set it is not there.
-    Row("metrics", public=True, ok=404),
-    Row("login", public=True, signed_in=302),
-    Row("api_schema", public=True),
-    Row("api_docs", public=True),
-    Row("api_root", public=True, ok=302),
-    Row("api_unknown", public=True, ok=404),
-    Row(
-        "api_unknown_route", public=True, ok=404, url=lambda _world, _place: {"rest": "v1/nothing/"}
-    ),
-    Row("logout", "POST", public=True, ok=302),
-    *(
-        Row(name, method, public=True, ok=404, url=url)
-        for name, url in (
-            ("dicomweb-unknown", None),
-            ("dicomweb-unknown-route", lambda _world, _place: {"rest": "nothing"}),
-        )
-        for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-    ),
-]
-
 PAGES = [
     # An auditor, who is nobody else in the table, is tried in tests/cases/audit/test_page.py.
     Row("audit", roles="D", nobody=403),
@@ -103,7 +82,6 @@ PAGES = [
     Row("slide_thumbnail", of="slide_image"),
     Row("slide_region", of="slide_image", query=_REGION),
     Row("slide_label", of="slide_image", roles="PTD", partner="denied"),
-    Row("password"),
     Row("cohorts", lists="cohort"),
     Row("cohort_new", roles="PRD", nobody=403),
     Row(
@@ -400,4 +378,4 @@ API = [
     Row("index-status-dicom-results", "POST", of="index", roles="PTD", ok=409, partner="denied"),
 ]
 
-TABLE = [*PUBLIC, *PAGES, *API, *RETRIEVED, *DICOMWEB, *EXPORTS]
+TABLE = [*ACCOUNTS, *PUBLIC, *PAGES, *API, *RETRIEVED, *DICOMWEB, *EXPORTS]
