@@ -9,7 +9,8 @@ from tests.permissions.dicomweb_table import DICOMWEB
 from tests.permissions.exports_table import EXPORTS
 from tests.permissions.public_table import PUBLIC
 from tests.permissions.row import Of, Row
-from tests.permissions.world import MISSING, WORD
+from tests.permissions.searches_table import SEARCHES
+from tests.permissions.world import MISSING
 
 
 def _id(kind: str) -> Of:
@@ -144,46 +145,6 @@ PAGES = [
         body=lambda _world, _place: {"discard": "1", "discard-reason": "Not ours"},
         form=True,
     ),
-    Row("search", nobody=403),
-    Row(
-        "search",
-        "POST",
-        ok=302,
-        nobody=403,
-        body=lambda _world, _place: {"text": WORD},
-        form=True,
-    ),
-    Row("search_slide", "POST", of="slide_image", ok=302, gate=True, nobody=403, form=True),
-    Row("search_results", of="search"),
-    Row("searches_recent", nobody=403),
-    Row("saved_searches", nobody=403),
-    Row(
-        "saved_search_new",
-        "POST",
-        of="search",
-        ok=302,
-        body=lambda _world, place: {"name": f"Saved {place}"},
-        form=True,
-    ),
-    # A saved search is its owner's alone: tests/retrieval/test_saved_searches.py.
-    *(
-        Row(name, "POST", ok=404, nobody=404, url=lambda _w, _p: {"pk": MISSING})
-        for name in ("saved_search_open", "saved_search_remove")
-    ),
-    Row("search_facets", of="search"),
-    Row("search_export", of="search", roles="PRD"),
-    Row("searches", lists="own search", nobody=403),
-    Row("search_image", of="search"),
-    Row(
-        "search_feedback",
-        "POST",
-        of="search",
-        roles="PRD",
-        ok=302,
-        body=lambda world, place: {"hit": world.id("hit", place), "verdict": "relevant"},
-        form=True,
-    ),
-    Row("search_refine", "POST", of="search", roles="PRD", ok=302),
     Row("indexing", lists="slide_image"),
     Row("index_retry", "POST", of="index", roles="PTD", ok=302, partner="denied"),
 ]
@@ -378,4 +339,13 @@ API = [
     Row("index-status-dicom-results", "POST", of="index", roles="PTD", ok=409, partner="denied"),
 ]
 
-TABLE = [*ACCOUNTS, *PUBLIC, *PAGES, *API, *RETRIEVED, *DICOMWEB, *EXPORTS]
+TABLE = [
+    *ACCOUNTS,
+    *PUBLIC,
+    *PAGES,
+    *SEARCHES,
+    *API,
+    *RETRIEVED,
+    *DICOMWEB,
+    *EXPORTS,
+]
