@@ -5,6 +5,9 @@ one of the user's departments opens the slide images in it, with their case and 
 Every other queryset, count, facet, tile and neighbour is built on these.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Self
 
 from django.db.models import F, Q, QuerySet
@@ -31,6 +34,9 @@ class VisibleQuerySet(QuerySet):
         return get_object_or_404(self.visible_to(user), **lookup)
 
 
+_nothing_shared: ContextVar[frozenset[int] | None] = ContextVar("nothing_shared", default=None)
+
+
 def shared_entries(departments: frozenset[int]) -> QuerySet:
     """Return the active entries of cohorts that are shared with one of the departments.
 
@@ -39,11 +45,35 @@ def shared_entries(departments: frozenset[int]) -> QuerySet:
     """
     from django.apps import apps  # the models import this module
 
-    return apps.get_model("cases", "CohortEntry").objects.filter(
+    entries = apps.get_model("cases", "CohortEntry").objects
+    if nothing_is_shared(departments):
+        return entries.none()  # and with it the OR that keeps Postgres from its indexes
+    return entries.filter(
         removed_at__isnull=True,
         cohort__shared_with__in=departments,
         cohort__department=F("slide_image__department"),
     )
+
+
+def nothing_is_shared(departments: frozenset[int]) -> bool:
+    """Return whether it was looked up, for this answer, that no cohort opens anything more."""
+    return _nothing_shared.get() == departments
+
+
+@contextmanager
+def sharing_looked_up(user: Any) -> Iterator[None]:
+    """Look up once, for the statements of one answer, whether anything is shared with the user.
+
+    An answer is made of many statements, and most departments share nothing.
+    """
+    departments = departments_of(user)
+    outer = _nothing_shared.set(None)
+    try:
+        if not shared_entries(departments).exists():
+            _nothing_shared.set(departments)
+        yield
+    finally:
+        _nothing_shared.reset(outer)
 
 
 class DepartmentQuerySet(VisibleQuerySet):

@@ -28,6 +28,11 @@ def places_from_bytes(data: bytes) -> list[dict[str, float]]:
     ]
 
 
+def shares_from_bytes(data: bytes) -> np.ndarray:
+    """Return only the shares float32 (M,) of `places_to_bytes`."""
+    return np.frombuffer(data, dtype=_PLACE)["share"].astype(np.float32)
+
+
 class PlacesField(models.BinaryField):
     """A list of places (x_l0, y_l0, size_l0, share), kept as packed bytes: a fifth of JSON."""
 

@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Self
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
-from cases.models import CohortEntry, Patient, Report
+from cases.models import CohortEntry, Patient, Report, SlideImage
 
 SIGNED = (Report.Status.FINAL, Report.Status.AMENDED)
 
@@ -77,16 +77,22 @@ class SearchFilters:
 
 
 def other_people(patient: Patient, *, prefix: str = "") -> Q:
-    """Return the condition that a slide image is of another person than this one.
-
-    The person is (mrn_issuer, mrn): each department keeps a patient row of its own.
-    """
+    """Return the condition that a slide image is of another person than this one."""
     return ~Q(
         **{
             f"{prefix}slide__case__patient__mrn_issuer": patient.mrn_issuer,
             f"{prefix}slide__case__patient__mrn": patient.mrn,
         }
     )
+
+
+def slides_of_person(user: Any, patient: Patient) -> QuerySet[SlideImage]:
+    """Return the visible slide images of this person.
+
+    The person is (mrn_issuer, mrn): each department keeps a patient row of its own.
+    """
+    people = Patient.objects.visible_to(user).filter(mrn_issuer=patient.mrn_issuer, mrn=patient.mrn)
+    return SlideImage.objects.visible_to(user).filter(slide__case__patient__in=people)
 
 
 def _iso(value: date | None) -> str:

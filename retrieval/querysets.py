@@ -5,15 +5,18 @@ Similarity is the cosine; `<=>` is 1 minus it, so that ascending order is neares
 `vector::halfvec(D)` (`vector_index_ensure`).
 """
 
+import heapq
 import time
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from django.apps import apps
 from django.db import connection, transaction
-from django.db.models import Case, F, FloatField, Func, Model, Q, Value, When
+from django.db.models import BinaryField, F, FloatField, Func, Model, Q, Value
 from django.db.models.functions import Cast
 from pgvector import HalfVector
 from pgvector.django import HalfVectorField
@@ -22,6 +25,7 @@ from cases.permissions import departments_of
 from cases.querysets import SlideImagePartQuerySet, VisibleQuerySet, shared_entries
 from retrieval.engine.search_plan import Plan, ef_search_for
 from retrieval.engine.token_codec import Probe
+from retrieval.fields import places_from_bytes, shares_from_bytes
 from retrieval.querysets_planned import costs_of, planned
 
 # HNSW's own settings. Iterative scans go on until LIMIT rows passed the filters; the bound on
@@ -59,6 +63,17 @@ class _IndexedVector(Cast):
 def _literal(vector: np.ndarray, dimension: int) -> Any:
     value = Value(HalfVector(np.asarray(vector, dtype=np.float32)).to_text())
     return Cast(value, HalfVectorField(dimensions=dimension))
+
+
+@contextmanager
+def postgres_set(**settings: str | int) -> Iterator[None]:
+    """Set these for the statements of this block, not for the rest of the transaction."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        # Compiling a statement that runs once takes longer than the statement.
+        settings = {"jit": "off"} | settings
+        cursor.execute(";".join(f'SET LOCAL "{name}" = {settings[name]}' for name in settings))
+        yield
+        cursor.execute(";".join(f'SET LOCAL "{name}" TO DEFAULT' for name in settings))
 
 
 class VectorQuerySet(VisibleQuerySet):
@@ -105,9 +120,7 @@ class VectorQuerySet(VisibleQuerySet):
     ) -> list[Neighbour]:
         # The bare column is no expression of any index, so this is never an index scan.
         distance = _CosineDistance(F("vector"), _literal(vector, model.dimension))
-        with transaction.atomic(), connection.cursor() as cursor:
-            # Compiling a statement that runs once takes longer than the scan.
-            cursor.execute("SET LOCAL jit = off")
+        with postgres_set():
             return self._fetch(distance, limit, key)
 
     def _nearest_by_index(
@@ -116,16 +129,15 @@ class VectorQuerySet(VisibleQuerySet):
         distance = _CosineDistance(
             _IndexedVector(model.dimension), _literal(vector, model.dimension)
         )
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(
-                "SET LOCAL jit = off;"
-                # The way is chosen by what was measured, not by Postgres' guess of a graph's cost.
-                "SET LOCAL enable_sort = off;"
-                "SET LOCAL hnsw.iterative_scan = relaxed_order;"
-                f"SET LOCAL hnsw.ef_search = {ef_search:d};"
-                f"SET LOCAL hnsw.max_scan_tuples = {HNSW_MAX_SCAN_TUPLES:d};"
-                f"SET LOCAL hnsw.scan_mem_multiplier = {HNSW_SCAN_MEM_MULTIPLIER:d}"
-            )
+        walk: dict[str, str | int] = {
+            # The way is chosen by what was measured, not by Postgres' guess of a graph's cost.
+            "enable_sort": "off",
+            "hnsw.iterative_scan": "relaxed_order",
+            "hnsw.ef_search": ef_search,
+            "hnsw.max_scan_tuples": HNSW_MAX_SCAN_TUPLES,
+            "hnsw.scan_mem_multiplier": HNSW_SCAN_MEM_MULTIPLIER,
+        }
+        with postgres_set(**walk):
             return self._fetch(distance, limit, key)
 
     def _fetch(self, distance: Func, limit: int, key: str) -> list[Neighbour]:
@@ -154,8 +166,18 @@ class StoredMosaic:
     slide_image_id: Any
     data: bytes
     codec_id: int | None
-    places: list[dict[str, float]]
+    place_data: bytes
     similarity: float
+
+    @property
+    def places(self) -> list[dict[str, float]]:
+        """Return the places: for an answer, not for each candidate."""
+        return places_from_bytes(self.place_data)
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Return the shares of the tissue float32 (M,)."""
+        return shares_from_bytes(self.place_data)
 
 
 class SlideEmbeddingQuerySet(SlideImagePartQuerySet, VectorQuerySet):
@@ -168,12 +190,12 @@ class SlideEmbeddingQuerySet(SlideImagePartQuerySet, VectorQuerySet):
         distance = _CosineDistance(F("vector"), _literal(vector, model.dimension))
         rows = (
             self.filter(model=model, slide_image_id__in=slide_image_ids)
-            .annotate(_distance=distance)
+            .annotate(_distance=distance, _places=Cast("places", BinaryField()))
             .order_by("slide_image_id")
-            .values_list("slide_image_id", "mosaic", "codec_id", "places", "_distance")
+            .values_list("slide_image_id", "mosaic", "codec_id", "_places", "_distance")
         )
         return [
-            StoredMosaic(pk, bytes(data), codec_id, places, 1 - far)
+            StoredMosaic(pk, bytes(data), codec_id, bytes(places), 1 - far)
             for pk, data, codec_id, places, far in rows
         ]
 
@@ -184,26 +206,18 @@ class SlideEmbeddingQuerySet(SlideImagePartQuerySet, VectorQuerySet):
         """
         if not probes:
             return []
-        score = sum(
-            (
-                Case(
-                    When(cells__overlap=list(probe.cells), then=Value(probe.weight)),
-                    default=Value(0.0),
-                    output_field=FloatField(),
-                )
-                for probe in probes
-            ),
-            start=Value(0.0, output_field=FloatField()),
-        )
-        cells = sorted({cell for probe in probes for cell in probe.cells})
-        rows = self.filter(cells__overlap=cells).annotate(_score=score)
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SET LOCAL jit = off")
-            return list(
-                rows.order_by("-_score", "slide_image_id").values_list("slide_image_id", flat=True)[
-                    :limit
-                ]
-            )
+        # Scored here: comparing sets of cells takes Postgres longer than sending them.
+        probes_of: dict[int, list[int]] = defaultdict(list)
+        for number, probe in enumerate(probes):
+            for cell in probe.cells:
+                probes_of[cell].append(number)
+        rows = self.filter(cells__overlap=sorted(probes_of))
+        scored = []
+        with postgres_set():
+            for pk, cells in rows.order_by().values_list("slide_image_id", "cells"):
+                hit = {number for cell in cells for number in probes_of.get(cell, ())}
+                scored.append((-sum(probes[number].weight for number in sorted(hit)), str(pk), pk))
+        return [pk for _score, _text, pk in heapq.nsmallest(limit, scored)]
 
 
 class ReportEmbeddingQuerySet(VectorQuerySet):

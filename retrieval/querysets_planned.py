@@ -60,7 +60,7 @@ def _costs(model: Any) -> Costs:
     if row is None:
         return Costs()
     ef_search = {int(answers): int(ef) for answers, ef in row.ef_search.items()}
-    return Costs(row.exact_us, row.visit_us, row.walk_us, ef_search)
+    return Costs(row.exact_us, row.visit_us, row.walk_us, ef_search, row.slides)
 
 
 def _remembered(kind: str, key: int, ask: Any) -> Any:

@@ -29,12 +29,15 @@ class Costs:
         Microseconds before the first one.
     ef_search : mapping of int to int
         For a number of answers, the ef_search that reached the recall aimed at.
+    slides : int
+        In the archive when that was measured; a large one where nothing was.
     """
 
     exact_us: float = EXACT_US
     visit_us: float = VISIT_US
     walk_us: float = WALK_US
     ef_search: Mapping[int, int] = field(default_factory=dict)
+    slides: int = 100_000
 
 
 @dataclass(frozen=True)

@@ -27,16 +27,17 @@ class Comparison:
 
     similarity: float
     asked_places: list[dict[str, float]]
-    places: list[dict[str, float]]
+    stored: StoredMosaic
     cosines: np.ndarray
 
     @property
     def pairs(self) -> list[dict[str, Any]]:
         """Return the places of the best pairs: found for an answer, not for each candidate."""
+        places = self.stored.places
         return [
             {
                 "query": self.asked_places[pair.query_token],
-                "candidate": self.places[pair.candidate_token],
+                "candidate": places[pair.candidate_token],
                 "similarity": round(pair.similarity, 4),
             }
             for pair in best_pairs(self.cosines, count=PAIRS)
@@ -86,7 +87,7 @@ def _compare_batch(
         asked = codec.project(asked)
         sizes = np.cumsum([len(mosaic.data) // codec.token_bytes for mosaic in stored])
         rows = np.split(codec.decode(b"".join(m.data for m in stored)), sizes[:-1])
-    tokens, shares, present = pad_mosaics(rows, [place_shares(mosaic.places) for mosaic in stored])
+    tokens, shares, present = pad_mosaics(rows, [mosaic.shares for mosaic in stored])
     by_mosaic, cosines = mosaic_similarity(
         asked,
         place_shares(part.mosaic.places),
@@ -100,7 +101,7 @@ def _compare_batch(
         mosaic.slide_image_id: Comparison(
             round(of_mosaic * similarity + (1 - of_mosaic) * mosaic.similarity, 5),
             part.mosaic.places,
-            mosaic.places,
+            mosaic,
             matrix,
         )
         for mosaic, similarity, matrix in zip(stored, by_mosaic.tolist(), cosines, strict=True)

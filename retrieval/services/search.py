@@ -12,6 +12,7 @@ from django.db import transaction
 
 from cases.models import SlideImage
 from cases.permissions import departments_with
+from cases.querysets import sharing_looked_up
 from cases.services.audit import Action, access_event_record
 from retrieval.filters import SearchFilters
 from retrieval.models import EmbeddingModel, SearchHit, SearchQuery
@@ -75,48 +76,49 @@ def search_run(
     text = " ".join(text.replace("\x00", " ").split())
     filters = filters or SearchFilters()
     _check(slide_image, region, image, repeat, text, image_weight, text_weight)
-    with clock.stage("encode"):
-        part = _image_part(slide_image, region, image, image_mpp, repeat)
-        words = text_part(user, text, filters=filters, is_literal=is_literal)
-    if not part and not words:
-        raise QueryRefused(
-            "Nothing is asked: give words, an image, or a slide.", code="nothing_asked"
-        )
-    if refinement and not part and (words is None or words.vector is None):
-        raise QueryRefused(
-            "Marks move tissue or meaning, and this question has neither: the encoder of meaning "
-            "was not available. Ask again later.",
-            code="nothing_to_move",
-        )
-    scope = Scope(user, filters, part, include_same_patient, words if text_weight else None)
-    # "Like this slide, but …": the words say which slides, the tissue in what order.
-    share = TEXT_SHARE_OF_CONDITION if part and words and words.is_condition else 1.0
-    with transaction.atomic():
-        if words and refinement:
-            words = refinement.moved_words(user, words)
-            words.notices.append(refinement.notice)
-        elif part and refinement:
-            part.notices.append(refinement.notice)
-        found = evidence_gather(scope, part, words, refinement, clock)
-        hits = evidence_fused(
-            found,
-            image_weight=image_weight,
-            text_weight=text_weight * share,
-            limit=max(1, min(limit, LIMIT_MAX)),
-        )
-        return _stored(
-            user,
-            scope_department_ids=sorted(departments),
-            part=part,
-            words=words,
-            filters=filters.to_json(),
-            image_weight=image_weight,
-            text_weight=text_weight,
-            include_same_patient=include_same_patient,
-            refined_from=refinement.query if refinement else None,
-            hits=hits,
-            clock=clock,
-        )
+    with sharing_looked_up(user):
+        with clock.stage("encode"):
+            part = _image_part(slide_image, region, image, image_mpp, repeat)
+            words = text_part(user, text, filters=filters, is_literal=is_literal)
+        if not part and not words:
+            raise QueryRefused(
+                "Nothing is asked: give words, an image, or a slide.", code="nothing_asked"
+            )
+        if refinement and not part and (words is None or words.vector is None):
+            raise QueryRefused(
+                "Marks move tissue or meaning, and this question has neither: the encoder of "
+                "meaning was not available. Ask again later.",
+                code="nothing_to_move",
+            )
+        scope = Scope(user, filters, part, include_same_patient, words if text_weight else None)
+        # "Like this slide, but …": the words say which slides, the tissue in what order.
+        share = TEXT_SHARE_OF_CONDITION if part and words and words.is_condition else 1.0
+        with transaction.atomic():
+            if words and refinement:
+                words = refinement.moved_words(user, words)
+                words.notices.append(refinement.notice)
+            elif part and refinement:
+                part.notices.append(refinement.notice)
+            found = evidence_gather(scope, part, words, refinement, clock)
+            hits = evidence_fused(
+                found,
+                image_weight=image_weight,
+                text_weight=text_weight * share,
+                limit=max(1, min(limit, LIMIT_MAX)),
+            )
+            return _stored(
+                user,
+                scope_department_ids=sorted(departments),
+                part=part,
+                words=words,
+                filters=filters.to_json(),
+                image_weight=image_weight,
+                text_weight=text_weight,
+                include_same_patient=include_same_patient,
+                refined_from=refinement.query if refinement else None,
+                hits=hits,
+                clock=clock,
+            )
 
 
 def _check(

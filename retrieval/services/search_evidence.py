@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -18,9 +19,10 @@ from cases.models import SlideImage
 from retrieval.codecs import codec_id_of_model, codec_of
 from retrieval.engine.ranking import competition_ranks, reciprocal_rank_fusion
 from retrieval.engine.token_codec import Probe
-from retrieval.filters import SearchFilters, other_people
+from retrieval.filters import SearchFilters, slides_of_person
 from retrieval.models import SearchHit, SlideEmbedding
 from retrieval.models_codec import CELLS_PER_CODEC
+from retrieval.querysets_planned import costs_of
 from retrieval.services.comparing import Comparison, compare_mosaics, place_shares
 from retrieval.services.query_mosaics import ImagePart
 from retrieval.services.refining import Refinement
@@ -39,9 +41,9 @@ CANDIDATES = 200
 CANDIDATES_FOR_PART = 500
 TOKEN_CANDIDATES = 200
 TEXT_CANDIDATES = 200
-# Largest share of all tokens in the cells that one question probes: some thousand slides of a
-# million, so that the statement stays short.
-PROBED_SHARE = 0.0005
+# Largest share of all tokens in the cells that one question probes, and about how many tokens
+# that should be: more are weighed for longer than anyone would wait.
+PROBED_SHARE, PROBED_TOKENS = 0.002, 2400
 
 
 class StageClock:
@@ -91,13 +93,22 @@ class Scope:
 
     def _condition(self, prefix: str) -> Q:
         condition = self.filters.condition(self.user, prefix=prefix)
-        if self.part and self.part.slide_image:
-            condition &= ~Q(**{f"{prefix}pk": self.part.slide_image.pk})
-        if self.part and self.part.patient and not self.include_same_patient:
-            condition &= other_people(self.part.patient, prefix=prefix)
+        if self._left_out:
+            condition &= ~Q(**{f"{prefix}pk__in": self._left_out})
         if self.part and self.words:
             condition &= self.words.condition(self.user, prefix)
         return condition
+
+    @cached_property
+    def _left_out(self) -> list[UUID]:
+        """Return the slide that asks, and those of the same person."""
+        if self.part is None or self.part.slide_image is None:
+            return []
+        left_out = {self.part.slide_image.pk}
+        if self.part.patient and not self.include_same_patient:
+            person = slides_of_person(self.user, self.part.patient)
+            left_out |= set(person.values_list("pk", flat=True))
+        return sorted(left_out)
 
     def slide_images(self) -> QuerySet[SlideImage]:
         return SlideImage.objects.visible_to(self.user).filter(self._condition(""))
@@ -120,18 +131,22 @@ def evidence_gather(
         slide_ids = _tissue_candidates(scope, part, refinement, clock)
     if words:
         with clock.stage("words"):
-            case_ids = text_nearest(scope.user, scope.slide_images(), words, limit=TEXT_CANDIDATES)
+            case_ids, notice = text_nearest(
+                scope.user, scope.slide_images(), words, limit=TEXT_CANDIDATES
+            )
+            words.notices.extend(notice)
+        with clock.stage("words_to_tissue"):
             slide_ids |= slides_near_words(
                 scope.user, scope.embeddings(), words, limit=TEXT_CANDIDATES
             )
     with clock.stage("candidates"):
-        candidates = scope.slide_images().filter(
-            Q(pk__in=slide_ids) | Q(slide__case_id__in=case_ids)
-        )
-        found = {
-            pk: Evidence(case_id)
-            for pk, case_id in candidates.order_by("pk").values_list("pk", "slide__case_id")
-        }
+        slide_images = scope.slide_images()
+        # Two statements: a condition on either has no index.
+        rows = [
+            *slide_images.filter(pk__in=slide_ids).values_list("pk", "slide__case_id"),
+            *slide_images.filter(slide__case__in=case_ids).values_list("pk", "slide__case_id"),
+        ]
+        found = {pk: Evidence(case_id) for pk, case_id in sorted(rows)}
     if part and found:
         with clock.stage("compare"):
             _compare(scope, part, found, refinement)
@@ -182,8 +197,12 @@ def _probes(part: ImagePart) -> list[Probe]:
     if codec_id is None:
         return []
     mosaic = part.mosaic
+    # How large the archive was when its costs were measured: no row of today changes it.
+    tokens = costs_of(part.model).slides * part.model.token_count
     found = codec_of(codec_id).probes(
-        mosaic.tokens, place_shares(mosaic.places), expected=PROBED_SHARE
+        mosaic.tokens,
+        place_shares(mosaic.places),
+        expected=min(PROBED_SHARE, PROBED_TOKENS / tokens),
     )
     base = codec_id * CELLS_PER_CODEC
     return [Probe(tuple(base + cell for cell in probe.cells), probe.weight) for probe in found]

@@ -7,14 +7,16 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from cases.models import Report, SlideImage
+from cases.permissions import departments_of
+from cases.querysets import nothing_is_shared
 from retrieval.engine.aggregators import UnknownWords
 from retrieval.engine.errors import EngineError
 from retrieval.filters import SearchFilters
 from retrieval.models import EmbeddingModel, ReportEmbedding
-from retrieval.querysets import SlideEmbeddingQuerySet
+from retrieval.querysets import SlideEmbeddingQuerySet, postgres_set
 from retrieval.services.aggregation import AggregatorUnavailable, texts_as_slides
 from retrieval.services.models import NoActiveModel, active_model
 from retrieval.services.query_encoding import EncoderUnavailable, encode_texts
@@ -22,6 +24,9 @@ from retrieval.services.questions import question_of, understood_json
 from retrieval.services.word_matching import LiteralWords, Words
 
 logger = logging.getLogger(__name__)
+
+# Reports with the words that are ranked by them; the rest has to be found by its meaning.
+MATCHES_MOST = 2_000
 
 
 @dataclass(frozen=True)
@@ -146,21 +151,49 @@ def _current_reports(user: Any, words: TextPart) -> QuerySet[Report]:
 
 def text_nearest(
     user: Any, slide_images: QuerySet[SlideImage], words: TextPart, *, limit: int
-) -> set[UUID]:
-    """Return the ids of the cases, of these slide images, whose reports answer best."""
-    reports = _current_reports(user, words).filter(case__in=slide_images.values("slide__case_id"))
-    by_words = (
-        words.match.matching(reports).order_by("-_rank", "pk").values_list("case_id", flat=True)
+) -> tuple[set[UUID], list[str]]:
+    """Return the ids of the cases, of these slide images, whose reports answer best.
+
+    And what a reader must know of the way they were found.
+    """
+    reports = _current_reports(user, words).filter(
+        Exists(slide_images.filter(slide__case=OuterRef("case")))
     )
-    cases = set(by_words[:limit])
+    matching = words.match.matching(reports)
+    departments = departments_of(user)
+    if nothing_is_shared(departments) and words.match.reads_words:
+        # Says nothing new, but to Postgres: this column lies beside the words.
+        matching = matching.filter(words__department__in=departments)
+    with postgres_set(enable_hashjoin="off"):  # the LIMIT ends it early
+        keys = list(matching.order_by().values_list("pk", flat=True)[: MATCHES_MOST + 1])
+    ranked = words.match.matching(Report.objects.filter(pk__in=keys[:MATCHES_MOST]))
+    cases = set(ranked.order_by("-_rank", "pk").values_list("case_id", flat=True)[:limit])
     if words.vector is not None:
-        near = (
-            ReportEmbedding.objects.visible_to(user)
-            .filter(report__in=reports)
-            .nearest(model=words.model, vector=words.vector, limit=limit, key="report__case_id")
-        )
-        cases |= {neighbour.key for neighbour in near}
-    return cases
+        cases |= _near_in_meaning(user, reports, words, limit=limit)
+    if len(keys) <= MATCHES_MOST:
+        return cases, []
+    notice = f"More than {MATCHES_MOST:,} reports have these words; as many were compared."
+    return cases, [f"{notice} A further word or a filter finds better."]
+
+
+def _near_in_meaning(
+    user: Any, reports: QuerySet[Report], words: TextPart, *, limit: int
+) -> set[UUID]:
+    """Return the cases of those of these reports that are nearest in meaning.
+
+    First the nearest of all reports in sight, twice as many: nearly all of them answer, and no
+    table has to be joined. Only where too few do, the reports are part of the statement.
+    """
+    embeddings = ReportEmbedding.objects.visible_to(user)
+    asked = {"model": words.model, "vector": words.vector, "key": "report_id"}
+    near = embeddings.nearest(limit=2 * limit, **asked)
+    keys = [neighbour.key for neighbour in near]
+    cases = dict(reports.filter(pk__in=keys).values_list("pk", "case_id"))
+    if len(cases) < limit and len(near) >= 2 * limit:
+        near = embeddings.filter(report__in=reports).nearest(limit=limit, **asked)
+        keys = [neighbour.key for neighbour in near]
+        cases = dict(reports.filter(pk__in=keys).values_list("pk", "case_id"))
+    return {cases[key] for key in [key for key in keys if key in cases][:limit]}
 
 
 def text_score(user: Any, case_ids: set[UUID], words: TextPart) -> dict[UUID, TextScore]:

@@ -59,6 +59,7 @@ class Words:
     """How reports are matched with a question."""
 
     question: Question
+    reads_words = True  # not the reports themselves
 
     def allowed(self, reports: QuerySet[Report]) -> QuerySet[Report]:
         """Return the reports that break no rule: quoted words there, denied and left out not."""
@@ -145,6 +146,7 @@ class LiteralWords:
     """The words as typed, in websearch syntax: no synonyms, no denial, no sections."""
 
     text: str
+    reads_words = False
 
     @property
     def _query(self) -> FullTextQuery:
