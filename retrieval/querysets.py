@@ -8,15 +8,16 @@ Similarity is the cosine; `<=>` is 1 minus it, so that ascending order is neares
 import heapq
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
+from uuid import UUID
 
 import numpy as np
 from django.apps import apps
 from django.db import connection, transaction
-from django.db.models import BinaryField, F, FloatField, Func, Model, Q, Value
+from django.db.models import BinaryField, BooleanField, F, FloatField, Func, Model, Q, Value
 from django.db.models.functions import Cast
 from pgvector import HalfVector
 from pgvector.django import HalfVectorField
@@ -63,6 +64,17 @@ class _IndexedVector(Cast):
 def _literal(vector: np.ndarray, dimension: int) -> Any:
     value = Value(HalfVector(np.asarray(vector, dtype=np.float32)).to_text())
     return Cast(value, HalfVectorField(dimensions=dimension))
+
+
+class AnyOf(Func):
+    """A condition for many keys: one parameter, where `__in` has one for each."""
+
+    arg_joiner = " = ANY("
+    template = "%(expressions)s::uuid[])"
+    output_field = BooleanField()
+
+    def __init__(self, column: str, keys: Iterable[UUID]) -> None:
+        super().__init__(F(column), Value("{" + ",".join(map(str, keys)) + "}"))
 
 
 @contextmanager
@@ -155,7 +167,7 @@ class VectorQuerySet(VisibleQuerySet):
     ) -> dict[Any, float]:
         """Return the exact cosine of those rows of this queryset whose `key` is in `keys`."""
         distance = _CosineDistance(F("vector"), _literal(vector, model.dimension))
-        rows = self.filter(model=model, **{f"{key}__in": keys}).annotate(_distance=distance)
+        rows = self.filter(AnyOf(key, keys), model=model).annotate(_distance=distance)
         return {found: 1 - far for found, far in rows.values_list(key, "_distance")}
 
 
@@ -189,7 +201,7 @@ class SlideEmbeddingQuerySet(SlideImagePartQuerySet, VectorQuerySet):
         """Return the mosaics of those slides of this queryset, with the cosine to `vector`."""
         distance = _CosineDistance(F("vector"), _literal(vector, model.dimension))
         rows = (
-            self.filter(model=model, slide_image_id__in=slide_image_ids)
+            self.filter(AnyOf("slide_image_id", slide_image_ids), model=model)
             .annotate(_distance=distance, _places=Cast("places", BinaryField()))
             .order_by("slide_image_id")
             .values_list("slide_image_id", "mosaic", "codec_id", "_places", "_distance")
@@ -224,8 +236,9 @@ class ReportEmbeddingQuerySet(VectorQuerySet):
     """Embeddings of reports, seen with their case."""
 
     def _visible(self, departments: frozenset[int]) -> Q:
-        shared = shared_entries(departments).values("slide_image__slide__case_id")
-        return Q(department__in=departments) | Q(report__case__in=shared)
+        # By the report's own key: a condition on its case would join it, shared or not.
+        shared = shared_entries(departments).values("slide_image__slide__case__reports")
+        return Q(department__in=departments) | Q(report__in=shared)
 
 
 class DepartmentOwnQuerySet(VisibleQuerySet):

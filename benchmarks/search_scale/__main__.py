@@ -4,7 +4,8 @@
     python -m benchmarks.search_scale --slides 1000000 --folder /var/tmp/scale --steps measure
 
 Steps (all unless named; each can be run alone and again): `fill` writes N slides with reports in
-50 departments of very unequal size, `build` the indexes, `measure` asks. The folder keeps the
+50 departments of very unequal size, `build` the indexes, `truth` compares every slide exactly for
+some questions, `measure` asks. The folder keeps the
 database between steps. Needs some 12 GB of disk and 12 GB of memory at a million slides.
 `--statistics` prints how the made vectors compare with real ones, and ends.
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.search_scale import server
 
-STEPS = ("fill", "build", "measure")
+STEPS = ("fill", "build", "truth", "measure")
 
 
 def main() -> None:
@@ -26,7 +27,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with gtex/notes.csv.gz, if there is one")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each load with clients")
     parser.add_argument("--queries", type=int, default=40, help="of each kind and user")
-    parser.add_argument("--truth", type=int, default=16, help="questions with an exact answer")
+    parser.add_argument(
+        "--truth", type=int, default=6, help="questions with an exact answer, of each kind and user"
+    )
     parser.add_argument("--statistics", action="store_true")
     asked = parser.parse_args()
     if asked.statistics:

@@ -70,7 +70,8 @@ class Plan:
         self.slide_case[order] = cases[at]
         self.case_diagnosis = np.zeros(self.cases, np.int64)
         self.case_diagnosis[self.slide_case] = self.diagnosis
-        self.slide_department = self.patient_department[self.case_patient[self.slide_case]]
+        self.slide_patient = self.case_patient[self.slide_case]
+        self.slide_department = self.patient_department[self.slide_patient]
 
     def text_of_case(self, case: int) -> int:
         """Return the number of the report text of a case: one of its diagnosis."""

@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
+SHARED_GB = 9
 SETTINGS = {
-    "shared_buffers": "6GB",
+    "shared_buffers": f"{SHARED_GB}GB",
     "maintenance_work_mem": "5GB",
     "effective_cache_size": "14GB",
     "work_mem": "32MB",
@@ -24,6 +25,7 @@ def start(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["PATHSEARCH_DATA_DIR"] = str(folder)
     os.environ["DJANGO_SETTINGS_MODULE"] = "pathsearch_site.settings.base"
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as pathsearch_site.asgi sets it
     os.environ.setdefault("PATHSEARCH_LOG_LEVEL", "WARNING")
     os.environ.setdefault("PATHSEARCH_DISK_RESERVE_GB", "0")
     import psycopg
@@ -33,7 +35,8 @@ def start(folder: Path) -> None:
     url = ensure_database_url(keep_running=True)
     with psycopg.connect(url, autocommit=True) as connection:
         told = connection.execute("SELECT name, setting FROM pg_settings").fetchall()
-        tuned = dict(told)["max_connections"] == SETTINGS["max_connections"]
+        # In its own units of 8 kB.
+        tuned = dict(told)["shared_buffers"] == str(SHARED_GB * 131_072)
         if not tuned:
             for name, value in SETTINGS.items():
                 connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")

@@ -116,8 +116,30 @@ def build(asked: argparse.Namespace) -> None:
     print(f"  {'vacuum and analyze':28} {time.perf_counter() - started:7.0f} s")
 
 
+def truth(asked: argparse.Namespace) -> None:
+    """Find the exact answers; see `truth`."""
+    from benchmarks.search_scale.truth import write
+
+    write(asked)
+
+
 def measure(asked: argparse.Namespace) -> None:
-    """Ask; see `measuring`."""
+    """Read all into memory, then ask; see `measuring`."""
     from benchmarks.search_scale.measuring import run
 
+    _warm()
     run(asked)
+
+
+def _warm() -> None:
+    """Read the tables and indexes that searches use into Postgres' memory."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE EXTENSION IF NOT EXISTS pg_prewarm")
+        cursor.execute(
+            "SELECT sum(pg_prewarm(oid::regclass)) FROM pg_class WHERE relkind IN ('r', 'i', 't')"
+            " AND relnamespace IN ('public'::regnamespace, 'pg_toast'::regnamespace)"
+            " AND pg_relation_size(oid) > 8192"
+        )
+        print(f"  {float(cursor.fetchone()[0]) * 8192 / 1e9:.1f} GB read into memory")

@@ -67,6 +67,44 @@ def pad_mosaics(
     return padded, weights, present
 
 
+def pad_tokens(
+    tokens: Floats, shares: Floats, counts: NDArray[np.int64]
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Return what `pad_mosaics` returns, of mosaics that lie one after the other.
+
+    Parameters
+    ----------
+    tokens : float32 (T, D), shares : float32 (T,)
+        Of all candidates.
+    counts : int (C,)
+        Tokens of each candidate, at least one; they sum to T.
+
+    Raises
+    ------
+    ValueError
+        When the counts do not fit, or a share is negative.
+    """
+    total = int(counts.sum()) if len(counts) else 0
+    if not len(counts) or (counts < 1).any() or not len(tokens) == len(shares) == total:
+        raise ValueError("each candidate has tokens, and each token a share")
+    if (shares < 0).any():
+        raise ValueError("no share is negative")
+    candidate = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
+    shape = (len(counts), int(counts.max()))
+    padded = np.zeros((*shape, tokens.shape[1]), dtype=np.float32)
+    weights = np.zeros(shape, dtype=np.float32)
+    present = np.zeros(shape, dtype=bool)
+    sums = np.bincount(candidate, weights=shares, minlength=len(counts))
+    even = sums <= 0
+    padded[candidate, place] = tokens
+    weights[candidate, place] = np.where(
+        even[candidate], 1 / counts[candidate], shares / np.where(even, 1, sums)[candidate]
+    )
+    present[candidate, place] = True
+    return padded, weights, present
+
+
 def normalised_shares(shares: Sequence[float] | Floats) -> Floats:
     """Return shares float32 (M,) that sum to 1; equal ones when none is positive.
 

@@ -24,8 +24,8 @@ from safetensors.numpy import load, save
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
-# A budget of 16 tokens of this size and their places is 2.3 KB a slide.
-TOKEN_BYTES = 128
+# 16 tokens of this size are one chunk of Postgres' TOAST (1,996 bytes), which is read at once.
+TOKEN_BYTES = 120
 # Tokens that keep less than this cosine with themselves are not coded. Of the sample, this share
 # has to be coded, or tokens get more bytes.
 FIDELITY = 0.95
@@ -206,9 +206,13 @@ def _halves(coordinates: Floats, width: int) -> tuple[Floats, Floats]:
 
 
 def _layout(variance: Floats, budget: int) -> tuple[int, int]:
-    """Return how many coordinates have 8 bits and how many 4, for the least error."""
+    """Return how many coordinates have 8 bits and how many 4, for the least error of cosines.
+
+    What an error in a coordinate does to a cosine with another token grows with that token's
+    coordinate: its share of the variance counts twice.
+    """
     width = len(variance) - len(variance) % 2
-    total = np.concatenate([[0.0], np.cumsum(variance, dtype=np.float64)])
+    total = np.concatenate([[0.0], np.cumsum(variance.astype(np.float64) ** 2)])
     best = (np.inf, 0, 0)
     for wide in range(0, min(budget, width) + 1, 2):
         narrow = min(2 * (budget - wide), width - wide)

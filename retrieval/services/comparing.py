@@ -9,7 +9,7 @@ import numpy as np
 
 from retrieval.codecs import codec_of
 from retrieval.engine.mosaic import tokens_from_bytes
-from retrieval.engine.ranking import TOKEN_SHARE, best_pairs, mosaic_similarity, pad_mosaics
+from retrieval.engine.ranking import TOKEN_SHARE, best_pairs, mosaic_similarity, pad_tokens
 from retrieval.models import EmbeddingModel
 from retrieval.querysets import SlideEmbeddingQuerySet, StoredMosaic
 from retrieval.services.query_mosaics import ImagePart
@@ -79,20 +79,20 @@ def _compare_batch(
     part: ImagePart,
     of_mosaic: float,
 ) -> dict[UUID, Comparison]:
+    data = b"".join(mosaic.data for mosaic in stored)
+    shares = [mosaic.shares for mosaic in stored]
     if codec_id is None:
-        width = asked.shape[1]
-        rows = [tokens_from_bytes(mosaic.data, width) for mosaic in stored]
+        rows = tokens_from_bytes(data, asked.shape[1])
     else:
         codec = codec_of(codec_id)
-        asked = codec.project(asked)
-        sizes = np.cumsum([len(mosaic.data) // codec.token_bytes for mosaic in stored])
-        rows = np.split(codec.decode(b"".join(m.data for m in stored)), sizes[:-1])
-    tokens, shares, present = pad_mosaics(rows, [mosaic.shares for mosaic in stored])
+        asked, rows = codec.project(asked), codec.decode(data)
+    counts = np.array([len(share) for share in shares])
+    tokens, weights, present = pad_tokens(rows, np.concatenate(shares), counts)
     by_mosaic, cosines = mosaic_similarity(
         asked,
         place_shares(part.mosaic.places),
         tokens,
-        shares,
+        weights,
         present,
         backward=0.5 if part.whole_slide else 0.0,
     )

@@ -22,6 +22,7 @@ from retrieval.engine.token_codec import Probe
 from retrieval.filters import SearchFilters, slides_of_person
 from retrieval.models import SearchHit, SlideEmbedding
 from retrieval.models_codec import CELLS_PER_CODEC
+from retrieval.querysets import AnyOf
 from retrieval.querysets_planned import costs_of
 from retrieval.services.comparing import Comparison, compare_mosaics, place_shares
 from retrieval.services.query_mosaics import ImagePart
@@ -140,11 +141,13 @@ def evidence_gather(
                 scope.user, scope.embeddings(), words, limit=TEXT_CANDIDATES
             )
     with clock.stage("candidates"):
-        slide_images = scope.slide_images()
+        slide_images = scope.slide_images().order_by()
         # Two statements: a condition on either has no index.
         rows = [
-            *slide_images.filter(pk__in=slide_ids).values_list("pk", "slide__case_id"),
-            *slide_images.filter(slide__case__in=case_ids).values_list("pk", "slide__case_id"),
+            *slide_images.filter(AnyOf("pk", slide_ids)).values_list("pk", "slide__case_id"),
+            *slide_images.filter(AnyOf("slide__case_id", case_ids)).values_list(
+                "pk", "slide__case_id"
+            ),
         ]
         found = {pk: Evidence(case_id) for pk, case_id in sorted(rows)}
     if part and found:

@@ -15,8 +15,8 @@ from cases.querysets import nothing_is_shared
 from retrieval.engine.aggregators import UnknownWords
 from retrieval.engine.errors import EngineError
 from retrieval.filters import SearchFilters
-from retrieval.models import EmbeddingModel, ReportEmbedding
-from retrieval.querysets import SlideEmbeddingQuerySet, postgres_set
+from retrieval.models import EmbeddingModel, ReportEmbedding, ReportWords
+from retrieval.querysets import AnyOf, SlideEmbeddingQuerySet, postgres_set
 from retrieval.services.aggregation import AggregatorUnavailable, texts_as_slides
 from retrieval.services.models import NoActiveModel, active_model
 from retrieval.services.query_encoding import EncoderUnavailable, encode_texts
@@ -26,7 +26,7 @@ from retrieval.services.word_matching import LiteralWords, Words
 logger = logging.getLogger(__name__)
 
 # Reports with the words that are ranked by them; the rest has to be found by its meaning.
-MATCHES_MOST = 2_000
+MATCHES_MOST = 1_000
 
 
 @dataclass(frozen=True)
@@ -159,21 +159,39 @@ def text_nearest(
     reports = _current_reports(user, words).filter(
         Exists(slide_images.filter(slide__case=OuterRef("case")))
     )
-    matching = words.match.matching(reports)
-    departments = departments_of(user)
-    if nothing_is_shared(departments) and words.match.reads_words:
-        # Says nothing new, but to Postgres: this column lies beside the words.
-        matching = matching.filter(words__department__in=departments)
-    with postgres_set(enable_hashjoin="off"):  # the LIMIT ends it early
-        keys = list(matching.order_by().values_list("pk", flat=True)[: MATCHES_MOST + 1])
-    ranked = words.match.matching(Report.objects.filter(pk__in=keys[:MATCHES_MOST]))
-    cases = set(ranked.order_by("-_rank", "pk").values_list("case_id", flat=True)[:limit])
+    cases, is_cut = _by_words(user, reports, words, limit=limit)
     if words.vector is not None:
         cases |= _near_in_meaning(user, reports, words, limit=limit)
-    if len(keys) <= MATCHES_MOST:
+    if not is_cut:
         return cases, []
     notice = f"More than {MATCHES_MOST:,} reports have these words; as many were compared."
     return cases, [f"{notice} A further word or a filter finds better."]
+
+
+def _by_words(
+    user: Any, reports: QuerySet[Report], words: TextPart, *, limit: int
+) -> tuple[set[UUID], bool]:
+    """Return the cases of the best of these reports by their words, and whether some were left.
+
+    First from the table of words alone, which knows whose they are. Only where too few of what
+    that found answer, the reports are part of the statement.
+    """
+
+    def best(keys: list[UUID]) -> set[UUID]:
+        among = words.match.matching(reports.filter(AnyOf("pk", keys[:MATCHES_MOST])))
+        return set(among.order_by("-_rank", "pk").values_list("case_id", flat=True)[:limit])
+
+    most = MATCHES_MOST + 1
+    departments = departments_of(user)
+    alone = words.match.matching_words(ReportWords.objects.filter(department__in=departments))
+    if nothing_is_shared(departments) and alone is not None:
+        keys = list(alone.order_by().values_list("pk", flat=True)[:most])
+        cases = best(keys)
+        if len(keys) < most or len(cases) >= limit:
+            return cases, len(keys) == most
+    with postgres_set(enable_hashjoin="off"):  # the LIMIT ends it early
+        keys = list(words.match.matching(reports).order_by().values_list("pk", flat=True)[:most])
+    return best(keys), len(keys) == most
 
 
 def _near_in_meaning(
@@ -188,28 +206,26 @@ def _near_in_meaning(
     asked = {"model": words.model, "vector": words.vector, "key": "report_id"}
     near = embeddings.nearest(limit=2 * limit, **asked)
     keys = [neighbour.key for neighbour in near]
-    cases = dict(reports.filter(pk__in=keys).values_list("pk", "case_id"))
+    cases = dict(reports.filter(AnyOf("pk", keys)).order_by().values_list("pk", "case_id"))
     if len(cases) < limit and len(near) >= 2 * limit:
         near = embeddings.filter(report__in=reports).nearest(limit=limit, **asked)
         keys = [neighbour.key for neighbour in near]
-        cases = dict(reports.filter(pk__in=keys).values_list("pk", "case_id"))
+        cases = dict(reports.filter(AnyOf("pk", keys)).order_by().values_list("pk", "case_id"))
     return {cases[key] for key in [key for key in keys if key in cases][:limit]}
 
 
 def text_score(user: Any, case_ids: set[UUID], words: TextPart) -> dict[UUID, TextScore]:
     """Return how well the current reports of these cases answer, by case."""
-    reports = _current_reports(user, words).filter(case_id__in=case_ids)
-    ranks = dict(words.match.matching(reports).values_list("case_id", "_rank"))
-    against = set(words.match.contradicting(reports).values_list("case_id", flat=True))
+    reports = _current_reports(user, words).filter(AnyOf("case_id", case_ids))
+    ranks = dict(words.match.matching(reports).order_by().values_list("case_id", "_rank"))
+    against = set(words.match.contradicting(reports).order_by().values_list("case_id", flat=True))
     near: dict[UUID, float] = {}
     if words.vector is not None:
-        near = (
-            ReportEmbedding.objects.visible_to(user)
-            .filter(report__in=reports)
-            .similarities(
-                model=words.model, vector=words.vector, keys=case_ids, key="report__case_id"
-            )
+        cases = dict(reports.order_by().values_list("pk", "case_id"))
+        similar = ReportEmbedding.objects.visible_to(user).similarities(
+            model=words.model, vector=words.vector, keys=cases, key="report_id"
         )
+        near = {cases[report]: similarity for report, similarity in similar.items()}
     return {
         case: TextScore(
             ranks.get(case),

@@ -59,7 +59,6 @@ class Words:
     """How reports are matched with a question."""
 
     question: Question
-    reads_words = True  # not the reports themselves
 
     def allowed(self, reports: QuerySet[Report]) -> QuerySet[Report]:
         """Return the reports that break no rule: quoted words there, denied and left out not."""
@@ -127,6 +126,19 @@ class Words:
                 )
         return reports.annotate(_rank=score)
 
+    def matching_words(self, words: QuerySet[ReportWords]) -> QuerySet[ReportWords] | None:
+        """Return the rows of the reports that `matching` returns; None where these do not tell.
+
+        What is denied or quoted is looked for in the reports too.
+        """
+        asked = self.question.asked
+        concepts = [*self.question.denied, *(c for group in asked for c in group)]
+        if not asked or self.question.denied or any(concept.quoted for concept in concepts):
+            return None
+        for group in asked:
+            words = words.filter(affirmed=any_of(map(_loose, group)))
+        return words
+
     def contradicting(self, reports: QuerySet[Report]) -> QuerySet[Report]:
         """Return the reports that deny something that is asked for and affirm it nowhere."""
         conditions = [
@@ -146,7 +158,6 @@ class LiteralWords:
     """The words as typed, in websearch syntax: no synonyms, no denial, no sections."""
 
     text: str
-    reads_words = False
 
     @property
     def _query(self) -> FullTextQuery:
@@ -169,6 +180,9 @@ class LiteralWords:
         return reports.filter(search_vector=self._query).annotate(
             _rank=SearchRank(F("search_vector"), self._query)
         )
+
+    def matching_words(self, words: QuerySet[ReportWords]) -> None:
+        """Return None: words as they were typed are looked for in the reports."""
 
     def contradicting(self, reports: QuerySet[Report]) -> QuerySet[Report]:
         """Return none: words that count as typed are not denied."""
