@@ -36,6 +36,7 @@ class ResultHit:
     text_rank: int | None
     report: Report | None
     same_patient: bool
+    patient_rank: int
     excerpt: SafeString
     verdict: str
 
@@ -225,6 +226,9 @@ def search_results(query: SearchQuery, user: Any) -> Results:
     verdicts = dict(
         Feedback.objects.filter(user=user, hit__in=hits).values_list("hit_id", "verdict")
     )
+    first_of: dict[tuple[str, str], int] = {}
+    for rank, hit in enumerate(hits, start=1):
+        first_of.setdefault(person(hit.slide_image.slide.case.patient), rank)
     shown = [
         ResultHit(
             hit=hit,
@@ -233,6 +237,7 @@ def search_results(query: SearchQuery, user: Any) -> Results:
             text_rank=text_ranks.get(hit.text_rank),
             report=current[hit.pk],
             same_patient=own is not None and own == person(hit.slide_image.slide.case.patient),
+            patient_rank=first_of[person(hit.slide_image.slide.case.patient)],
             excerpt=excerpts.get(current[hit.pk].pk, mark_safe("")) if current[hit.pk] else "",
             verdict=verdicts.get(hit.pk, ""),
         )

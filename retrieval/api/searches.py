@@ -23,6 +23,7 @@ from retrieval.selectors import ResultHit, Results
 from retrieval.services.looks import search_shown_record
 from retrieval.services.query_mosaics import Region
 from retrieval.services.search import LIMIT_MAX, TEXT_MAX, WEIGHT_MAX, search_refine, search_run
+from retrieval.services.search_evidence import STAGES
 
 
 class RegionSerializer(serializers.Serializer):
@@ -112,6 +113,7 @@ class SearchSerializer(serializers.ModelSerializer):
     """A question as it was asked."""
 
     understood = serializers.SerializerMethodField()
+    stages = serializers.SerializerMethodField()
 
     class Meta:
         model = SearchQuery
@@ -129,6 +131,7 @@ class SearchSerializer(serializers.ModelSerializer):
             "include_same_patient",
             "notices",
             "seconds",
+            "stages",
         )
         read_only_fields = fields
 
@@ -136,6 +139,11 @@ class SearchSerializer(serializers.ModelSerializer):
     def get_understood(self, query: SearchQuery) -> list[dict[str, str]]:
         """Return what was understood of the words."""
         return query.understood.get("chips", [])
+
+    @extend_schema_field(serializers.DictField(child=serializers.FloatField()))
+    def get_stages(self, query: SearchQuery) -> dict[str, float]:
+        """Return the seconds of each stage: how it was planned rests on all rows, and is kept."""
+        return {name: value for name, value in query.timings.items() if name in STAGES}
 
 
 class PairSerializer(serializers.Serializer):
@@ -171,6 +179,9 @@ class HitSerializer(serializers.Serializer):
     text_rank = serializers.IntegerField(allow_null=True)
     full_text_match = serializers.BooleanField(source="hit.full_text_match")
     same_patient = serializers.BooleanField()
+    patient_rank = serializers.IntegerField(
+        help_text="Rank of the first hit of the same person: equal ranks are one answer"
+    )
     is_synthetic = serializers.BooleanField(source="slide_image.is_synthetic")
     excerpt_html = serializers.CharField(
         source="excerpt", help_text="Escaped; the words asked for are in <mark>"

@@ -1,12 +1,21 @@
 """Figures for a monitor, in the text form of Prometheus: of the site, never of a patient."""
 
+from datetime import timedelta
+
+import numpy as np
+from django.utils import timezone
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from retrieval.models import SearchSelfCheck
+from retrieval.models import SearchQuery, SearchSelfCheck
+from retrieval.services.search_evidence import STAGES
+
+# What the figures of speed are of.
+_WINDOW = timedelta(hours=1)
+_SEARCHES_MOST = 5_000
 
 
 def metrics_text() -> bytes:
-    """Return the newest self-check of each department and model."""
+    """Return the newest self-check of each department and model, and the last hour's speed."""
     registry = CollectorRegistry()
     labels = ["department", "model"]
     recall = Gauge(
@@ -26,4 +35,24 @@ def metrics_text() -> bytes:
         recall.labels(**of).set(row.recall)
         alert.labels(**of).set(row.is_alert)
         at.labels(**of).set(row.checked_at.timestamp())
+    _speed(registry)
     return generate_latest(registry)
+
+
+def _speed(registry: CollectorRegistry) -> None:
+    count = Gauge("pathsearch_searches_last_hour", "Searches answered", registry=registry)
+    seconds = Gauge(
+        "pathsearch_search_seconds",
+        "Seconds of the last hour's searches, whole and by stage",
+        ["stage", "quantile"],
+        registry=registry,
+    )
+    recent = SearchQuery.objects.filter(created_at__gt=timezone.now() - _WINDOW)
+    rows = list(recent.order_by("-created_at").values_list("seconds", "timings")[:_SEARCHES_MOST])
+    count.set(len(rows))
+    taken = {"all": [whole for whole, _timings in rows]}
+    for stage in STAGES:
+        taken[stage] = [timings[stage] for _whole, timings in rows if stage in timings]
+    for stage, values in taken.items():
+        for quantile in (0.5, 0.95, 0.99) if values else ():
+            seconds.labels(stage, str(quantile)).set(float(np.quantile(values, quantile)))

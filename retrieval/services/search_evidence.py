@@ -47,6 +47,20 @@ TEXT_CANDIDATES = 200
 PROBED_SHARE, PROBED_TOKENS = 0.002, 2400
 
 
+# All of them, in their order; a search has those that it needs.
+STAGES = (
+    "encode",
+    "plan",
+    "vectors",
+    "tokens",
+    "words",
+    "words_to_tissue",
+    "candidates",
+    "compare",
+    "score_words",
+)
+
+
 class StageClock:
     """Seconds of each stage of one search, and how its candidates were found."""
 

@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from cases.models import SlideImage
 from cases.permissions import Role
+from retrieval.engine.search_plan import COMPARE_ALL
 from retrieval.models import SlideEmbedding
 from retrieval.querysets_planned import plans_forget
 from retrieval.services.search import search_run
@@ -59,3 +60,20 @@ def test_hidden_neighbours_change_neither_answer_nor_plan_nor_statements():
     assert alone[1]["compared"] == 30  # the other three patients' slides
     for one, other in zip(alone, beside, strict=True):
         assert one == other
+
+
+@pytest.mark.parametrize("exact_scan_max", [-1, 0])
+def test_in_a_large_scope_the_answer_is_the_same_beside_hidden_twins(settings, exact_scan_max):
+    """Here the way is planned from estimates of all rows; what is answered must not follow."""
+    settings.EXACT_SCAN_MAX = exact_scan_max
+    model = make_model(dimension=DIMENSION)
+    own, hidden = DepartmentFactory(), DepartmentFactory()
+    vectors = units(COMPARE_ALL + 100, 6)
+    add_slides(model, own, vectors)
+    anna = make_member(own, Role.PATHOLOGIST)
+    asking = SlideEmbedding.objects.filter(department=own).earliest("pk").slide_image_id
+    alone, *_ = asked(anna, asking)
+    add_slides(model, hidden, np.repeat(vectors[:400], 5, axis=0))
+    beside, *_ = asked(anna, asking)
+    assert len(alone) == 10
+    assert alone == beside

@@ -11,7 +11,7 @@ from cases.models import AccessEvent, Cohort, CohortEntry, Report
 from cases.permissions import Role
 from retrieval import selectors
 from retrieval.filters import SearchFilters
-from retrieval.models import SearchHit, SearchQuery
+from retrieval.models import SearchHit, SearchQuery, SlideEmbedding
 from retrieval.selectors_facets import search_facets
 from retrieval.services.search import search_run
 from tests.factories import DepartmentFactory, ReportFactory, make_member, make_slide_image
@@ -87,14 +87,32 @@ QUESTIONS = {
     "understood": {"text": "SqCC G3 without necrosis OR carcinoma"},
     "typing error": {"text": "squamuos keratni -necrosis"},
     "condition": {"slide_image": True, "text": "like this slide, but squamous"},
+    "as typed": {"text": WORDS, "is_literal": True},
+    "region": {"region": True},
+    "region and words": {"region": True, "text": WORDS},
     "few": {"slide_image": True, "text": WORDS, "limit": 2},
     "filtered": {"slide_image": True, "filters": SearchFilters(organ="Lung", stain="H&E")},
 }
 
 
+def region_of(asked) -> SearchQuery:
+    """Return a question about a part of the slide, encoded before."""
+    embedding = SlideEmbedding.objects.select_related("model").get(slide_image=asked)
+    return SearchQuery(
+        slide_image=asked,
+        region={"x_l0": 0, "y_l0": 0, "width_l0": 448, "height_l0": 448},
+        image_model=embedding.model,
+        vector=axis(0),
+        mosaic=axis(0).astype("<f2").tobytes(),
+        places=[{"x_l0": 0, "y_l0": 0, "size_l0": 448, "share": 1.0}],
+    )
+
+
 def page_and_json(user, asked, question) -> bytes:
     """Return everything that the user is told, byte for byte, less its own id and clock."""
     ask = {**question, **({"slide_image": asked} if question.get("slide_image") else {})}
+    if ask.pop("region", False):
+        ask["repeat"] = region_of(asked)
     query = search_run(user, **ask)
     client = Client()
     client.force_login(user)
@@ -106,6 +124,7 @@ def page_and_json(user, asked, question) -> bytes:
     told = told.replace(str(query.pk).encode(), b"QUERY")
     told = re.sub(rb'(csrfmiddlewaretoken" value=|CSRFToken": )"\w+"', b"", told)
     told = re.sub(rb'"(created_at|seconds)":[^,}]+', b"", told)
+    told = re.sub(rb'"stages":{[^}]*}', b"", told)
     told = re.sub(rb"\d{4}-\d\d-\d\d \d\d:\d\d\s+\S+ [\d.]+ s", b"", told)
     return re.sub(rb'name="hit" value="\d+"', b"", told)
 
