@@ -16,7 +16,7 @@ from uuid import UUID
 
 import numpy as np
 from django.apps import apps
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.db.models import BinaryField, BooleanField, F, FloatField, Func, Model, Q, Value
 from django.db.models.functions import Cast
 from pgvector import HalfVector
@@ -78,9 +78,9 @@ class AnyOf(Func):
 
 
 @contextmanager
-def postgres_set(**settings: str | int) -> Iterator[None]:
+def postgres_set(using: str, **settings: str | int) -> Iterator[None]:
     """Set these for the statements of this block, not for the rest of the transaction."""
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
         # Compiling a statement that runs once takes longer than the statement.
         settings = {"jit": "off"} | settings
         cursor.execute(";".join(f'SET LOCAL "{name}" = {settings[name]}' for name in settings))
@@ -132,7 +132,7 @@ class VectorQuerySet(VisibleQuerySet):
     ) -> list[Neighbour]:
         # The bare column is no expression of any index, so this is never an index scan.
         distance = _CosineDistance(F("vector"), _literal(vector, model.dimension))
-        with postgres_set():
+        with postgres_set(self.db):
             return self._fetch(distance, limit, key)
 
     def _nearest_by_index(
@@ -149,7 +149,7 @@ class VectorQuerySet(VisibleQuerySet):
             "hnsw.max_scan_tuples": HNSW_MAX_SCAN_TUPLES,
             "hnsw.scan_mem_multiplier": HNSW_SCAN_MEM_MULTIPLIER,
         }
-        with postgres_set(**walk):
+        with postgres_set(self.db, **walk):
             return self._fetch(distance, limit, key)
 
     def _fetch(self, distance: Func, limit: int, key: str) -> list[Neighbour]:
@@ -225,7 +225,7 @@ class SlideEmbeddingQuerySet(SlideImagePartQuerySet, VectorQuerySet):
                 probes_of[cell].append(number)
         rows = self.filter(cells__overlap=sorted(probes_of))
         scored = []
-        with postgres_set():
+        with postgres_set(self.db):
             for pk, cells in rows.order_by().values_list("slide_image_id", "cells"):
                 hit = {number for cell in cells for number in probes_of.get(cell, ())}
                 scored.append((-sum(probes[number].weight for number in sorted(hit)), str(pk), pk))

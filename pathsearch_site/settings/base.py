@@ -160,6 +160,20 @@ DATABASES = {
         "OPTIONS": {**_database.get("OPTIONS", {}), **_pool},
     }
 }
+_replica = env.string(
+    "PATHSEARCH_REPLICA_URL",
+    "",
+    "A streaming replica of the database, from which searches read; empty: there is none",
+)
+if _replica:
+    DATABASES["replica"] = {
+        **environ.Env.db_url_config(_replica),
+        "ENGINE": "django.db.backends.postgresql",
+        "CONN_MAX_AGE": 0,
+        "OPTIONS": {**environ.Env.db_url_config(_replica).get("OPTIONS", {}), **_pool},
+        "TEST": {"MIRROR": "default"},
+    }
+    DATABASE_ROUTERS = ["retrieval.replica.ReplicaRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 LANGUAGE_CODE = "en"

@@ -16,6 +16,7 @@ from cases.querysets import sharing_looked_up
 from cases.services.audit import Action, access_event_record
 from retrieval.filters import SearchFilters
 from retrieval.models import EmbeddingModel, SearchHit, SearchQuery
+from retrieval.replica import gathered_near
 from retrieval.services.comparing import mosaic_share
 from retrieval.services.models import active_model
 from retrieval.services.query_encoding import EncoderUnavailable
@@ -99,7 +100,7 @@ def search_run(
                 words.notices.append(refinement.notice)
             elif part and refinement:
                 part.notices.append(refinement.notice)
-            found = evidence_gather(scope, part, words, refinement, clock)
+            found = gathered_near(lambda: evidence_gather(scope, part, words, refinement, clock))
             hits = evidence_fused(
                 found,
                 image_weight=image_weight,

@@ -149,7 +149,7 @@ def evidence_gather(
             case_ids, notice = text_nearest(
                 scope.user, scope.slide_images(), words, limit=TEXT_CANDIDATES
             )
-            words.notices.extend(notice)
+            words.notices.extend(line for line in notice if line not in words.notices)
         with clock.stage("words_to_tissue"):
             slide_ids |= slides_near_words(
                 scope.user, scope.embeddings(), words, limit=TEXT_CANDIDATES

@@ -189,7 +189,7 @@ def _by_words(
         cases = best(keys)
         if len(keys) < most or len(cases) >= limit:
             return cases, len(keys) == most
-    with postgres_set(enable_hashjoin="off"):  # the LIMIT ends it early
+    with postgres_set(reports.db, enable_hashjoin="off"):  # the LIMIT ends it early
         keys = list(words.match.matching(reports).order_by().values_list("pk", flat=True)[:most])
     return best(keys), len(keys) == most
 
