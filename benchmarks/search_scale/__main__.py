@@ -44,7 +44,7 @@ def main() -> None:
     if set(steps) - set(STEPS):
         parser.error(f"steps are {', '.join(STEPS)}")
     sys.stdout.reconfigure(line_buffering=True)
-    server.start(asked.folder)
+    server.start(asked.folder, asked.slides)
     try:
         from benchmarks.search_scale import steps as work
 

@@ -3,9 +3,8 @@
 import os
 from pathlib import Path
 
-SHARED_GB = 9
+SHARED_GB_MOST = 9
 SETTINGS = {
-    "shared_buffers": f"{SHARED_GB}GB",
     "maintenance_work_mem": "5GB",
     "effective_cache_size": "14GB",
     "work_mem": "32MB",
@@ -19,8 +18,9 @@ SETTINGS = {
 }
 
 
-def start(folder: Path) -> None:
-    """Start the server of this folder with the settings above, and set up Django on it."""
+def start(folder: Path, slides: int = 0) -> None:
+    """Start the server of this folder, tuned for so many slides, and set up Django on it."""
+    shared_gb = min(SHARED_GB_MOST, 1 + slides // 100_000)
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["PATHSEARCH_DATA_DIR"] = str(folder)
@@ -36,15 +36,19 @@ def start(folder: Path) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         told = connection.execute("SELECT name, setting FROM pg_settings").fetchall()
         # In its own units of 8 kB.
-        tuned = dict(told)["shared_buffers"] == str(SHARED_GB * 131_072)
+        tuned = dict(told)["shared_buffers"] == str(shared_gb * 131_072)
         if not tuned:
-            for name, value in SETTINGS.items():
+            for name, value in {"shared_buffers": f"{shared_gb}GB", **SETTINGS}.items():
                 connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
     if not tuned:
         _restart(folder / "postgres")
     import django
 
     django.setup()
+    if (folder / "filled").exists():
+        from django.core.management import call_command
+
+        call_command("migrate", verbosity=0)  # an archive of an earlier version
 
 
 def _restart(folder: Path) -> None:

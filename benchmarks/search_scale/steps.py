@@ -21,6 +21,7 @@ def fill(asked: argparse.Namespace) -> None:
     started = time.perf_counter()
     _drop_indexes()
     Filler(os.environ["DATABASE_URL"], Plan(asked.slides, world), asked.data).run()
+    (asked.folder / "filled").touch()
     print(f"filled in {time.perf_counter() - started:.0f} s")
 
 
