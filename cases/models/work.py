@@ -5,6 +5,7 @@ killed worker, a lost message or a doubled one change nothing (cases.services.wo
 """
 
 from django.db import models
+from django.utils import timezone
 
 
 class LeasedWork(models.Model):
@@ -32,3 +33,11 @@ class LeasedWork(models.Model):
         if not self.progress_total:
             return 0
         return min(100, round(100 * self.progress_done / self.progress_total))
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Return how long the rest takes at the pace so far, or None where that is not known."""
+        if self.started_at is None or not 0 < self.progress_done < self.progress_total:
+            return None
+        spent = (timezone.now() - self.started_at).total_seconds()
+        return spent * (self.progress_total - self.progress_done) / self.progress_done

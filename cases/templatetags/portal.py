@@ -6,6 +6,8 @@ from typing import Any
 
 from django import template
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from cases import selectors
 from cases.models import Report, Slide, SlideImage
@@ -64,6 +66,22 @@ def age(born: date | None) -> int | None:
         return None
     today = timezone.localdate()
     return today.year - born.year - ((today.month, today.day) < (born.month, born.day))
+
+
+@register.filter
+def time_left(seconds: float | None) -> str:
+    """Return a time that is still needed as people say it, or an empty text."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return _("less than a minute left")
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        text = ngettext("about %(count)s minute left", "about %(count)s minutes left", minutes)
+        return text % {"count": minutes}
+    hours = round(minutes / 60)
+    text = ngettext("about %(count)s hour left", "about %(count)s hours left", hours)
+    return text % {"count": hours}
 
 
 @register.filter

@@ -108,6 +108,7 @@ def upload(request: HttpRequest, pk: UUID) -> HttpResponse:
         "may_send": permissions.may(request.user, "upload", row.department_id)
         and (row.is_sent_by_hand or row.state != State.RECEIVING),
         "may_retry": permissions.may(request.user, "retry_work", row.department_id),
+        "slide_images": [item.slide_image for item in row.items.all() if item.slide_image],
     }
     if request.htmx:
         return render(request, "cases/upload_status.html", context)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django import template
 
+from cases import permissions
 from cases.models import SlideImage
 from retrieval import selectors_indexing
 from retrieval.models import SlideIndex
@@ -77,3 +78,29 @@ def index_summary(
             if counts[state]
         ]
     }
+
+
+@register.inclusion_tag("retrieval/_index_full.html", takes_context=True)
+def index_full(
+    context: dict[str, Any], slide_image: SlideImage, among: Iterable[Any] = ()
+) -> dict[str, Any]:
+    """Show the state of one slide image with progress, time left, reason, and another try."""
+    index = _indexes(context, [slide_image], among)[slide_image.pk]
+    request = context["request"]
+    may_retry = index is not None and permissions.may(
+        request.user, "retry_work", index.department_id
+    )
+    return {
+        "index": index,
+        "may_retry": may_retry,
+        "request": request,
+        "csrf_token": context.get("csrf_token"),
+    }
+
+
+@register.simple_tag(takes_context=True)
+def index_is_under_way(context: dict[str, Any], slide_images: Iterable[SlideImage]) -> bool:
+    """Return whether one of these slide images waits to be indexed or is being indexed."""
+    wanted = list(slide_images)
+    rows = _indexes(context, wanted, wanted)
+    return any(row and row.state in {State.QUEUED, State.RUNNING} for row in rows.values())

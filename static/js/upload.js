@@ -4,6 +4,7 @@ const CHUNK_BYTES = 16 * 2 ** 20;
 const AT_ONCE = 3;
 const RETRY_DELAYS = [0, 1000, 3000, 5000, 10000, 20000];
 const LISTED = 200;
+const PACE_MS = 15000;
 const REMEMBERED = "pathsearch-upload-";
 
 const form = document.querySelector("[data-upload-form]");
@@ -202,11 +203,30 @@ function pair(files) {
 
 // --- sending -----------------------------------------------------------------------------------
 
+let pace = []; // [milliseconds, bytes sent] of the last PACE_MS: what the time left is told by
+
+function secondsLeft(sent, total) {
+  const now = performance.now();
+  pace = [...pace.filter(([at]) => now - at < PACE_MS), [now, sent]];
+  const [[at, before]] = pace;
+  if (now - at < 2000 || sent <= before) return null;
+  return ((total - sent) * (now - at)) / (sent - before) / 1000;
+}
+
 function showProgress(sent, total) {
   const bar = document.getElementById("sending");
   bar.max = total || 1;
   bar.value = sent;
-  part("sending-text").textContent = `${readable(sent)} of ${readable(total)}`;
+  const words = part("sending").dataset;
+  const seconds = secondsLeft(sent, total);
+  const parts = [words.of.replace("{sent}", readable(sent)).replace("{total}", readable(total))];
+  if (seconds !== null && !isPaused) {
+    const minutes = Math.round(seconds / 60);
+    if (seconds < 60) parts.push(words.minute);
+    else if (minutes < 90) parts.push(words.minutes.replace("{count}", minutes));
+    else parts.push(words.hours.replace("{count}", Math.round(minutes / 60)));
+  }
+  part("sending-text").textContent = parts.join(" · ");
 }
 
 async function sendAll(pairs, allFiles) {
@@ -274,6 +294,7 @@ function setSending(value) {
 
 part("pause").addEventListener("click", (event) => {
   isPaused = !isPaused;
+  pace = []; // the pause is no pace
   event.target.textContent = isPaused ? "Go on" : "Pause";
   event.target.setAttribute("aria-pressed", isPaused);
   for (const upload of running) isPaused ? upload.abort() : upload.start();

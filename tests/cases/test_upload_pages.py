@@ -77,7 +77,7 @@ def test_the_states_of_an_upload(page, technician, department, tmp_path):  # noq
     url = f"/uploads/{upload.pk}/"
     text = html(page.get(url))
     assert "Go on sending" in text
-    assert "hx-get" not in text
+    assert f'hx-get="{url}"' not in text
     row = SlideUpload.objects.filter(pk=upload.pk)
     row.update(state="running", progress_step="storing", progress_done=1, progress_total=4)
     text = html(page.get(url, headers={"HX-Request": "true"}))
