@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from cases import (
     admin_dicom,  # noqa: F401  (registers)
     admin_exports,  # noqa: F401  (registers)
+    admin_sign_on,  # noqa: F401  (registers)
     models,
     permissions,
 )

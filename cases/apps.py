@@ -11,6 +11,7 @@ class CasesConfig(AppConfig):
         from cases import receivers  # noqa: F401  (connects the signals)
         from cases.dicomweb.virtual import virtual_objects
         from cases.services.export_sources import use_virtual
+        from cases.sign_on import receivers as sign_on_receivers  # noqa: F401
 
         # DICOMweb is built on the services; what exports need of it is handed down here.
         use_virtual(virtual_objects)

@@ -1,6 +1,6 @@
 """Pages of the cases app."""
 
-from django.urls import path
+from django.urls import include, path
 
 from cases.views import (
     audit,
@@ -8,7 +8,6 @@ from cases.views import (
     cohorts,
     exports,
     health,
-    session,
     slide,
     tiles,
     unmatched,
@@ -17,6 +16,7 @@ from cases.views import (
 )
 
 urlpatterns = [
+    path("", include("cases.account_urls")),
     path("", work_list.work_list, name="work_list"),
     path("views/", work_list.view_save, name="view_save"),
     path("views/<uuid:pk>/delete/", work_list.view_delete, name="view_delete"),
@@ -60,9 +60,5 @@ urlpatterns = [
     path("unmatched/", unmatched.unmatched, name="unmatched"),
     path("unmatched/<uuid:pk>/", unmatched.unmatched_item, name="unmatched_item"),
     path("audit/", audit.audit, name="audit"),
-    path("login/", session.login, name="login"),
-    path("confirm/", session.confirm_identity, name="confirm_identity"),
-    path("logout/", session.logout, name="logout"),
-    path("password/", session.password, name="password"),
     path("healthz/", health.healthz, name="healthz"),
 ]

@@ -34,14 +34,49 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "work_list"
 LOGOUT_REDIRECT_URL = "login"
 
+# People are known by the name that an administrator gave, never by a mail address.
+ACCOUNT_ADAPTER = "cases.sign_on.adapters.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
+
 REAUTHENTICATION_MINUTES = env.integer(
     "PATHSEARCH_REAUTHENTICATION_MINUTES",
     10,
     "Minutes after which a sensitive act asks again for the password, passkey or code",
 )
+ACCOUNT_REAUTHENTICATION_TIMEOUT = REAUTHENTICATION_MINUTES * 60
+
+MFA_ADAPTER = "cases.sign_on.adapters.MFAAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # there is no e-mail to verify
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_TOTP_TOLERANCE = 1  # a clock may be half a minute off
+MFA_ROLES = env.words(
+    "PATHSEARCH_MFA_ROLES",
+    "auto",
+    "Roles that must give a second factor, with commas; auto: system_administrator and auditor "
+    "under the production settings, nobody else; none: nobody",
+)
+if MFA_ROLES in (["auto"], ["none"]):
+    MFA_ROLES_ARE_AUTO = MFA_ROLES == ["auto"]
+    MFA_ROLES = []
+else:
+    MFA_ROLES_ARE_AUTO = False
 
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = (
-    env.integer("PATHSEARCH_SESSION_HOURS", 10, "Hours until a session ends") * 3600
+    env.integer("PATHSEARCH_SESSION_HOURS", 10, "Hours after which a session ends, used or not")
+    * 3600
+)
+SESSION_IDLE_SECONDS = (
+    env.integer(
+        "PATHSEARCH_SESSION_IDLE_MINUTES",
+        60,
+        "Minutes without use after which a session ends; 0: only its hours count",
+    )
+    * 60
 )

@@ -2,6 +2,10 @@
 
 from pathsearch_site.settings import env
 from pathsearch_site.settings.base import *  # noqa: F403
+from pathsearch_site.settings.base import MFA_ROLES, MFA_ROLES_ARE_AUTO
+
+if MFA_ROLES_ARE_AUTO:
+    MFA_ROLES = ["system_administrator", "auditor"]
 
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True

@@ -36,3 +36,4 @@ DISK_RESERVE_BYTES = 0
 DATABASES["default"]["TEST"] = {"NAME": "test_pathsearch" + os.environ.get("TEST_DB_SUFFIX", "")}
 ENCODER_SOCKET = ""
 ENCODER_DEVICE = "cpu"
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = True  # plain HTTP, on loopback alone

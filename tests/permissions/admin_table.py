@@ -50,6 +50,8 @@ ADMIN = {
     "retrieval.embeddingmodel": AdminRow("SU"),
     "retrieval.searchselfcheck": AdminRow("SU"),
     "retrieval.searchcosts": AdminRow("SU"),
+    "mfa.authenticator": AdminRow("SU", delete="SU"),
+    "usersessions.usersession": AdminRow("SU", delete="SU"),
     "axes.accessattempt": AdminRow("U", delete="U"),
     "axes.accesslog": AdminRow("U", delete="U"),
     "axes.accessfailurelog": AdminRow("U", delete="U"),

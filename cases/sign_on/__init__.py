@@ -1,0 +1,1 @@
+"""How people sign on: what allauth asks of the house, limits of sessions, second factors."""
