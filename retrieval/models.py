@@ -16,6 +16,7 @@ from retrieval.engine.mosaic import Mosaic
 from retrieval.fields import PlacesField
 from retrieval.models_codec import MosaicCodec
 from retrieval.models_neighbours import SlideNeighbours
+from retrieval.models_quality import SlideQuality
 from retrieval.models_recall import SearchCosts, SearchSelfCheck
 from retrieval.models_saved import SavedSearch
 from retrieval.models_training import TrainingRun, TrainingSlide
@@ -377,6 +378,7 @@ __all__ = [  # some are kept in files of their own
     "SlideEmbedding",
     "SlideIndex",
     "SlideNeighbours",
+    "SlideQuality",
     "TrainingRun",
     "TrainingSlide",
     "VoteCalibration",

@@ -7,6 +7,7 @@ from retrieval.services import (
     indexing,
     mosaic_codecs,
     neighbours,
+    quality,
     report_words,
     reports,
     saved_searches,
@@ -20,6 +21,7 @@ def index_slide_task(pk: str) -> str | None:
     state = indexing.index_run(pk)
     if state == indexing.State.INDEXED:
         neighbours.neighbours_compute(pk)
+        quality.quality_measure(pk)
     if state == indexing.State.INDEXED and settings.WRITE_DICOM_RESULTS:
         dicom_results.results_write_for(pk)
     return state
@@ -66,3 +68,8 @@ def write_dicom_results_task(pk: str) -> bool:
 def saved_search_task() -> int:
     """Ask saved searches again whose owners see something new."""
     return saved_searches.saved_searches_check()
+
+
+def quality_sweep_task() -> int:
+    """Measure focus and ink of slides that were indexed before that was done."""
+    return quality.quality_sweep()

@@ -313,6 +313,7 @@ SCHEDULES = {
     "retrieval.tasks.index_sweep_task": 1,
     "retrieval.tasks.report_sweep_task": 10,
     "retrieval.tasks.saved_search_task": 5,
+    "retrieval.tasks.quality_sweep_task": 5,
     "retrieval.tasks.vote_calibration_task": 24 * 60,
     "retrieval.tasks.mosaic_codec_task": 10,
     "retrieval.tasks.search_self_check_task": 24 * 60,

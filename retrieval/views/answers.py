@@ -12,7 +12,7 @@ from cases.permissions import departments_with
 from retrieval import selectors
 from retrieval.models import Feedback, SavedSearch, SearchQuery
 from retrieval.selectors import Results
-from retrieval.selectors_quality import slides_with_little_tissue
+from retrieval.selectors_quality import slides_weak
 from retrieval.selectors_vote import person
 from retrieval.services.reranking import reranked
 from retrieval.views.crops import ShownHit, with_pairs
@@ -45,10 +45,8 @@ def answers_context(request: HttpRequest, query: SearchQuery, results: Results) 
     """Return what the list of answers shows, whole or as the part that a verdict changes."""
     moved = reranked(user=request.user, results=results)
     hits = moved.hits if moved else results.hits
-    little = slides_with_little_tissue(
-        user=request.user, slide_image_ids=[hit.slide_image.pk for hit in hits]
-    )
-    answers = by_patient(with_pairs(results.query, hits, little))
+    weak = slides_weak(user=request.user, slide_image_ids=[hit.slide_image.pk for hit in hits])
+    answers = by_patient(with_pairs(results.query, hits, weak))
     told = SavedSearch.objects.filter(user=request.user, answer=query).first()
     return {
         "query": query,

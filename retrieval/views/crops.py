@@ -1,6 +1,6 @@
 """Addresses of the crops that show why something matched, and of their places in the viewer."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 from uuid import UUID
@@ -52,7 +52,7 @@ class ShownHit:
     result: ResultHit
     pairs: list[Pair]
     boxes: list[Box]
-    has_little_tissue: bool
+    weak: list[str]
 
     @property
     def more_pairs(self) -> int:
@@ -61,11 +61,11 @@ class ShownHit:
 
 
 def with_pairs(
-    query: SearchQuery, hits: Iterable[ResultHit], little_tissue: Collection[UUID] = ()
+    query: SearchQuery, hits: Iterable[ResultHit], weak: Mapping[UUID, list[str]] | None = None
 ) -> list[ShownHit]:
     """Return the hits with the addresses of their matched patches.
 
-    little_tissue: the slide images that have little of it.
+    weak: why slide images are weak evidence, by slide image.
     """
     return [
         ShownHit(
@@ -84,7 +84,7 @@ def with_pairs(
                 Box(number, *_square(pair["candidate"])[:3])
                 for number, pair in enumerate(result.hit.pairs[:PAIRS_OPEN], start=1)
             ],
-            has_little_tissue=result.slide_image.pk in little_tissue,
+            weak=(weak or {}).get(result.slide_image.pk, []),
         )
         for result in hits
     ]

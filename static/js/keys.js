@@ -34,6 +34,8 @@ function press(key) {
   const inRow = [...(rows()[here()]?.querySelectorAll(`[data-row-key="${key}"]`) ?? [])].find(isShown);
   const target = inRow ?? first(`[data-key="${key}"]`);
   target?.click();
+  // A menu that a key opened goes on by keys.
+  if (target?.matches("summary")) target.parentElement.querySelector("summary ~ * :is(a, button, input)")?.focus();
   return Boolean(target);
 }
 

@@ -11,6 +11,7 @@ PAGES = {
     "unmatched": "/unmatched/",
     "search": "/search/",
     "searches": "/searches/",
+    "saved-searches": "/searches/saved/",
     "cohorts": "/cohorts/",
     "cohort-new": "/cohorts/new/",
     "exports": "/exports/",
@@ -37,7 +38,12 @@ def test_no_page_breaks_a_rule_of_accessibility(visitor: Visitor, theme: str):
         visitor.look(f"{name}-{theme}")
         found += visitor.axe()
     visitor.goto("/")
+    visitor.page.keyboard.press("?")
+    visitor.look(f"keys-{theme}")
+    found += visitor.axe()
+    visitor.page.keyboard.press("Escape")
     visitor.goto(first_link(visitor, "/cases/"))
+    visitor.page.wait_for_selector(".similar-cases")
     visitor.look(f"case-{theme}")
     found += visitor.axe()
     slide = first_link(visitor, "/slides/")
@@ -48,8 +54,13 @@ def test_no_page_breaks_a_rule_of_accessibility(visitor: Visitor, theme: str):
     visitor.page.click("button:has-text('Find similar')")
     visitor.page.wait_for_url("**/searches/*/")
     visitor.page.wait_for_load_state("networkidle")
+    visitor.page.wait_for_selector("[data-facet]")
     visitor.look(f"results-{theme}")
     found += visitor.axe()
+    visitor.page.click("a:has-text('Table')")
+    visitor.look(f"results-table-{theme}")
+    found += visitor.axe()
+    visitor.page.click("a:has-text('Cards')")
     visitor.goto("/uploads/")
     visitor.goto(first_link(visitor, "/uploads/"))
     visitor.look(f"upload-{theme}")
@@ -96,3 +107,55 @@ def test_a_page_fits_a_small_screen_without_sideways_scrolling(visitor: Visitor,
         "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     )
     assert wider <= 0
+
+
+def test_the_main_job_takes_few_keys(visitor: Visitor):
+    """Open a case, find similar, judge, select an answer, and put it into a cohort."""
+    page = visitor.page
+    visitor.login("northside-pathologist")
+    keys = 0
+
+    def press(*names: str) -> None:
+        nonlocal keys
+        for name in names:
+            page.keyboard.press(name)
+            keys += 1
+
+    press("j", "Enter")
+    page.wait_for_url("**/cases/*/")
+    press("f")
+    page.wait_for_url("**/searches/*/")
+    press("j", "r")
+    page.wait_for_selector("text=Ordered by your marks: 1 relevant")
+    assert page.evaluate("document.activeElement.closest('[data-row]') !== null")
+    press("x", "a")
+    visitor.look("main-job-cohort")
+    press("Enter")
+    page.wait_for_selector(".messages :text('to “')")
+    assert keys <= 12
+
+
+def test_an_image_and_a_region_are_asked_by_the_bar(visitor: Visitor, tmp_path):
+    page = visitor.page
+    visitor.login("northside-pathologist")
+    visitor.goto(first_link(visitor, "/slides/"))
+    page.wait_for_selector("#power-now:not(:empty)")
+    page.click("button:has-text('Box = view')")
+    bar = page.locator("form[data-ask]")
+    assert bar.locator("[data-ask-region-on]").is_checked()
+    assert bar.locator("[data-ask-slide]").is_checked()
+    # An image takes the place of the slide; left out again, the region can be taken back.
+    shot = tmp_path / "field.png"
+    page.screenshot(path=shot)
+    bar.locator("[data-ask-image]").set_input_files(shot)
+    assert not bar.locator("[data-ask-slide]").is_checked()
+    assert bar.locator("[name=image_mpp]").is_visible()
+    bar.locator("[data-ask-drop]").click()
+    assert not bar.locator("[name=image_mpp]").is_visible()
+    bar.locator("[data-ask-region-on]").check()
+    assert bar.locator("[data-ask-slide]").is_checked()
+    bar.locator("input[type=search]").fill("carcinoma")
+    bar.locator("button:has-text('Search')").click()
+    page.wait_for_url("**/searches/*/")
+    assert page.locator("article.hit").count() > 0
+    assert "A region of slide" in str(page.text_content(".asked"))
