@@ -1,8 +1,10 @@
 """What the API says where no view of an app does: its docs, unknown routes, crashes."""
 
+import sys
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template import loader
 from django.views import defaults
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.utils import extend_schema
@@ -13,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from pathsearch_site.database_down import RETRY_AFTER, is_unavailable
 from pathsearch_site.exception_handler import problem_document
 
 
@@ -89,6 +92,22 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer for a crash, without a word of what crashed; the log has it."""
+    if is_unavailable(sys.exc_info()[1]):
+        return _database_down(request)
     if _is_api(request):
         return _problem(500, "server_error", "The server failed. The operator's log says why.")
     return defaults.server_error(request)
+
+
+def _database_down(request: HttpRequest) -> HttpResponse:
+    response: HttpResponse
+    if _is_api(request):
+        detail = "The database is out of reach. Nothing was changed; send the request again."
+        response = _problem(503, "database_unavailable", detail)
+    else:
+        # Without the request: what the site adds to each page is in the database.
+        response = HttpResponse(loader.render_to_string("503.html"), status=503)
+    response.headers["Retry-After"] = str(RETRY_AFTER)
+    response.headers["Cache-Control"] = "no-store"
+    response.database_is_down = True
+    return response

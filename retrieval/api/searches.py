@@ -154,6 +154,15 @@ class PairSerializer(serializers.Serializer):
     similarity = serializers.FloatField()
 
 
+class PlaceSerializer(serializers.Serializer):
+    """Where on the slide the best match lies: a box in level-0 pixels, whose size is mpp."""
+
+    x = serializers.IntegerField(source="x_l0")
+    y = serializers.IntegerField(source="y_l0")
+    width = serializers.IntegerField(source="size_l0")
+    height = serializers.IntegerField(source="size_l0")
+
+
 class HitSerializer(serializers.Serializer):
     """A slide that answers. Ranks count what the caller may see."""
 
@@ -187,6 +196,16 @@ class HitSerializer(serializers.Serializer):
         source="excerpt", help_text="Escaped; the words asked for are in <mark>"
     )
     pairs = PairSerializer(source="hit.pairs", many=True)
+    place = serializers.SerializerMethodField()
+    mpp = serializers.FloatField(
+        source="slide_image.mpp", allow_null=True, help_text="Micrometres per level-0 pixel"
+    )
+
+    @extend_schema_field(PlaceSerializer(allow_null=True))
+    def get_place(self, hit: ResultHit) -> dict[str, Any] | None:
+        """Return the place of the best pair, or null where no tissue was compared."""
+        pairs = hit.hit.pairs
+        return PlaceSerializer(pairs[0]["candidate"]).data if pairs else None
 
     def get_organ(self, hit: ResultHit) -> str:
         """Return the organ of the specimen, or an empty text."""

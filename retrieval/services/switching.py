@@ -89,6 +89,9 @@ def model_activate(*, model: EmbeddingModel, user: Any = None, force: bool = Fal
     Refused while slides would be lost from searches, unless forced. The model that was active
     is kept current.
     """
+    if force:
+        # Before the transaction, and so beside running searches and indexing.
+        vector_index_ensure(embedding_table(model), model)
     with transaction.atomic():
         models_lock()
         model.refresh_from_db()

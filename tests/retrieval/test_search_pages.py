@@ -268,7 +268,14 @@ def test_the_api_takes_an_image_as_multipart(client, token):
         reverse("searches-list"), {"image": image_file(), "image_mpp": "0.5"}, headers=token
     )
     assert answer.status_code == 201, answer.content
-    assert answer.json()["hits"][0]["pairs"]
+    hit = answer.json()["hits"][0]
+    assert hit["place"] == {"x": 0, "y": 0, "width": 224, "height": 224}
+    assert hit["pairs"][0]["candidate"]["size_l0"] == hit["place"]["width"]
+    assert hit["mpp"] == 0.5
+    assert hit["patient_rank"] == 1
+    assert set(answer.json()["search"]["stages"]) == {
+        "encode", "plan", "vectors", "candidates", "compare"
+    }  # fmt: skip
     refused = client.post(reverse("searches-list"), {"image": image_file()}, headers=token)
     assert refused.status_code == 400
     assert refused["Content-Type"] == "application/problem+json"
