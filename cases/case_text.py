@@ -14,13 +14,14 @@ from django.db.models.functions import Greatest, Upper
 
 from cases.models import Case, Patient
 
+WORDS_MOST = 6  # each is a look-up of its own; a name and two numbers have fewer
 _SWAPPED_MOST = 10  # longer words keep enough trigrams in common when two letters are swapped
 _SWAPPED_LEAST = 4
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of what was typed, in capitals as the indexes have them."""
-    return text.replace("\x00", " ").replace(",", " ").upper().split()
+    """Return the first words of what was typed, in capitals as the indexes have them."""
+    return text.replace("\x00", " ").replace(",", " ").upper().split()[:WORDS_MOST]
 
 
 def cases_with_text(cases: QuerySet[Case], text: str, *, is_near: bool) -> QuerySet[Case]:

@@ -13,7 +13,6 @@ from retrieval import selectors
 from retrieval.models import Feedback, SavedSearch, SearchQuery
 from retrieval.selectors import Results
 from retrieval.selectors_quality import slides_weak
-from retrieval.selectors_vote import person
 from retrieval.services.reranking import reranked
 from retrieval.views.crops import ShownHit, with_pairs
 
@@ -33,7 +32,7 @@ def by_patient(shown: Iterable[ShownHit]) -> list[Answer]:
     """Return the hits with those of one patient together, in the order of each one's best."""
     answers: dict[Any, Answer] = {}
     for hit in shown:
-        key = person(hit.result.patient)
+        key = hit.result.patient_rank  # of one person: equal
         if key in answers:
             answers[key].more.append(hit)
         else:

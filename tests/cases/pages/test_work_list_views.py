@@ -4,6 +4,7 @@ import pytest
 from django.urls import reverse
 
 from cases import paging, selectors
+from cases.case_text import words_of
 from cases.models import AccessEvent, SavedView, Slide
 from cases.permissions import Role
 from cases.services import saved_views
@@ -63,6 +64,10 @@ def test_what_is_written_exactly_is_not_mixed_with_what_is_near(cast, reader, pe
     put(cast.north, "S26-1", "Tanquist", mrn="MRN-5")
     response = reader.get(reverse("work_list"), {"text": "Tanquist"})
     assert [case.accession_number for case in response.context["page_obj"]] == ["S26-1"]
+
+
+def test_a_sentence_is_no_sixty_look_ups():
+    assert words_of("Öztürk, wei\x00 " + "x " * 60) == ["ÖZTÜRK", "WEI", "X", "X", "X", "X"]
 
 
 def test_near_ones_are_not_taken_into_a_cohort_as_a_whole(reader, people):
