@@ -24,8 +24,9 @@ from cases.admin_access import (
     RoleAdmin,
     administered,
 )
+from cases.errors import DomainError
 from cases.permissions import Role
-from cases.services.tokens import token_create, token_revoke
+from cases.services.tokens import token_create, token_revoke, token_rotate
 
 User = get_user_model()
 admin.site.unregister([Group, User])
@@ -179,7 +180,7 @@ class ApiTokenForm(forms.ModelForm):
 
     class Meta:
         model = models.ApiToken
-        fields = ["user", "name", "scopes", "departments", "expires_at"]
+        fields = ["user", "name", "scopes", "departments", "addresses", "expires_at"]
 
 
 @admin.register(models.ApiToken)
@@ -188,8 +189,8 @@ class ApiTokenAdmin(RoleAdmin):
 
     form = ApiTokenForm
     list_display = ["name", "prefix", "user", "created_at", "expires_at", "last_used_at", "revoked"]
-    actions = ["revoke"]
-    readonly_shown = ["user", "name", "prefix", "scopes", "departments", "expires_at"]
+    actions = ["rotate", "revoke"]
+    readonly_shown = [*ApiTokenForm.Meta.fields[:2], "prefix", *ApiTokenForm.Meta.fields[2:]]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         rows = super().get_queryset(request).select_related("user")
@@ -203,7 +204,8 @@ class ApiTokenAdmin(RoleAdmin):
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
         if obj is None:
             return self.form.Meta.fields
-        return [*self.readonly_shown, "created_at", "last_used_at", "revoked_at"]
+        used = ["created_at", "last_used_at", "last_used_from", "replaces", "revoked_at"]
+        return [*self.readonly_shown, *used]
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "user" and not is_site_admin(request):
@@ -222,12 +224,23 @@ class ApiTokenAdmin(RoleAdmin):
             name=obj.name,
             scopes=form.cleaned_data["scopes"],
             departments=form.cleaned_data["departments"],
+            addresses=obj.addresses,
             expires_at=obj.expires_at,
             created_by=request.user,
         )
         # The form goes on with the row that the service made.
         obj.__dict__.update(token.__dict__)
         messages.warning(request, f"The key, shown only now: {key}")
+
+    @admin.action(description="Rotate: a new key now, the old one ends in a day")
+    def rotate(self, request: HttpRequest, queryset: QuerySet) -> None:
+        for token in queryset:
+            try:
+                made, key = token_rotate(token=token, user=request.user)
+            except DomainError as error:
+                messages.error(request, f"{token}: {error.message}")
+            else:
+                messages.warning(request, f"{made}: the key, shown only now: {key}")
 
     @admin.action(description="Revoke the chosen tokens")
     def revoke(self, request: HttpRequest, queryset: QuerySet) -> None:

@@ -16,7 +16,7 @@ class ApiTokenAuthentication(authentication.BaseAuthentication):
         scheme, _space, key = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        token = tokens.token_find(key.strip())
+        token = tokens.token_find(key.strip(), address=request.META.get("REMOTE_ADDR"))
         if token is None:
             # One answer for unknown, expired and revoked: nothing to learn by guessing.
             raise exceptions.AuthenticationFailed(_("This token is not valid."))

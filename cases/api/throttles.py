@@ -22,3 +22,14 @@ class CallerThrottle(SimpleRateThrottle):
         else:
             ident = f"address-{self.get_ident(request)}"
         return self.cache_format % {"scope": self.scope, "ident": ident}
+
+
+class OwnerThrottle(SimpleRateThrottle):
+    """One rate for everything that acts for one user: all tokens and sessions together."""
+
+    scope = "owner"
+
+    def get_cache_key(self, request: Any, view: Any) -> str | None:
+        if not (request.user and request.user.is_authenticated):
+            return None  # the address counts already
+        return self.cache_format % {"scope": self.scope, "ident": f"user-{request.user.pk}"}

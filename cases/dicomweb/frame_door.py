@@ -42,6 +42,7 @@ from cases.dicomweb.wire.frame_types import FrameAnswer, choose_frames
 from cases.models import ApiToken
 from cases.services.instances import InstanceFile, open_instance_if_kept
 from cases.services.looks import look_is_recorded
+from cases.sign_on.limits import is_plain
 from cases.wsi.uids import uuid_of
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class FrameDoor:
         self._connections = connections
         self._pool: AsyncConnectionPool | None = None
         self._opening = asyncio.Lock()
-        self._sessions: OrderedDict[str, tuple[str, int, str]] = OrderedDict()
+        self._sessions: OrderedDict[str, tuple[str, int, str, Scope]] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._connections and scope["type"] == "http" and scope["method"] == "GET":
@@ -142,7 +143,7 @@ class FrameDoor:
         digest = hashlib.sha256(key.strip().encode()).hexdigest()
         if not secrets.compare_digest(who["key_sha256"], digest):
             return None
-        if ApiToken.Scope.DICOMWEB_READ not in who["scopes"]:
+        if ApiToken.Scope.DICOMWEB_READ not in who["scopes"] or who["addresses"]:
             return None
         return who["user"], [Row(*row[: len(COLUMNS)]) for row in rows]
 
@@ -150,7 +151,9 @@ class FrameDoor:
         known = self._sessions.get(key) or await self._read_session(key)
         if known is None:
             return None
-        data, user_id, auth_hash = known
+        data, user_id, auth_hash, told = known
+        if not is_plain(told):
+            return None
         rows = await self._all(*statement("session", session=key, user=user_id, **asked))
         who = rows[0][len(COLUMNS)] if rows else None
         if not who:
@@ -162,7 +165,7 @@ class FrameDoor:
             return None
         return user_id, [Row(*row[: len(COLUMNS)]) for row in rows]
 
-    async def _read_session(self, key: str) -> tuple[str, int, str] | None:
+    async def _read_session(self, key: str) -> tuple[str, int, str, Scope] | None:
         """Return what the session says, and remember it: the same text says the same."""
         rows = await self._all(
             "SELECT session_data FROM django_session WHERE session_key = %s", [key]
@@ -172,7 +175,7 @@ class FrameDoor:
         told = await sync_to_async(SessionStore().decode, thread_sensitive=False)(rows[0][0])
         if told.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
             return None
-        known = (rows[0][0], int(told[SESSION_KEY]), told.get(HASH_SESSION_KEY, ""))
+        known = (rows[0][0], int(told[SESSION_KEY]), told.get(HASH_SESSION_KEY, ""), told)
         self._sessions[key] = known
         while len(self._sessions) > SESSIONS_KEPT:
             self._sessions.popitem(last=False)

@@ -68,6 +68,7 @@ def _by_token() -> QuerySet:
             key_sha256="key_sha256",
             user="user_id",
             scopes="scopes",
+            addresses="addresses",
             is_fresh=ExpressionWrapper(
                 Q(last_used_at__gt=Now() - _USED_FRESH), output_field=BooleanField()
             ),

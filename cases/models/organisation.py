@@ -1,14 +1,24 @@
 """Departments, their members, and the tokens of machines."""
 
+import ipaddress
 import uuid
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 
 from cases.permissions import Role
 from cases.querysets import DepartmentQuerySet, OwnedQuerySet
+
+
+def validate_network(value: str) -> None:
+    """Refuse what is neither an IP address nor a network in CIDR notation."""
+    try:
+        ipaddress.ip_network(value)
+    except ValueError as error:
+        raise ValidationError(f"{value!r} is no address and no network: {error}") from error
 
 
 class Department(models.Model):
@@ -99,11 +109,26 @@ class ApiToken(models.Model):
     departments = models.ManyToManyField(
         Department, blank=True, help_text="Narrow the token to these; none: all of its owner's"
     )
+    addresses = ArrayField(
+        models.CharField(max_length=43, validators=[validate_network]),
+        blank=True,
+        default=list,
+        help_text="Addresses and networks (10.1.2.0/24) that may use the token; none: any",
+    )
     # Kept apart from the list: a token whose departments are all gone opens nothing.
     is_narrowed = models.BooleanField(default=False, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_from = models.GenericIPAddressField(null=True, blank=True, editable=False)
+    replaces = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="replaced_by",
+    )
     revoked_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

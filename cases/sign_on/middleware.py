@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 
 from allauth.usersessions.models import UserSession
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
@@ -15,13 +14,12 @@ from django.utils.translation import gettext as _
 from cases.services.audit import Action, access_event_record
 from cases.sign_on import second_factor
 from cases.sign_on.adapters import UNKNOWN_ADDRESS
+from cases.sign_on.limits import BEGAN, SEEN, WRITE_SECONDS, reason_to_end
 
 Response = Callable[[HttpRequest], HttpResponse]
 
-BEGAN, SEEN = "began_at", "seen_at"
 # Elements that ask for themselves again: nobody need sit there.
 _POLLING = frozenset({"export-status", "upload-status", "indexing-table"})
-_WRITE_SECONDS = 60
 
 
 class SessionLimitsMiddleware:
@@ -47,13 +45,8 @@ class SessionLimitsMiddleware:
 
     def _check(self, request: HttpRequest) -> None:
         session, now = request.session, int(time.time())
-        began = session.setdefault(BEGAN, now)
-        seen = session.get(SEEN, began)
-        why = ""
-        if now - began >= settings.SESSION_COOKIE_AGE:
-            why = "old"
-        elif settings.SESSION_IDLE_SECONDS and now - seen >= settings.SESSION_IDLE_SECONDS:
-            why = "idle"
+        session.setdefault(BEGAN, now)
+        why = reason_to_end(session, now)
         if why:
             access_event_record(
                 user=request.user,
@@ -67,7 +60,7 @@ class SessionLimitsMiddleware:
             request.user = AnonymousUser()
             messages.info(request, _("Your session has ended. Please sign in again."))
         elif request.headers.get("HX-Trigger") not in _POLLING and (
-            SEEN not in session or now - seen >= _WRITE_SECONDS
+            now - session.get(SEEN, 0) >= WRITE_SECONDS
         ):
             session[SEEN] = now
             UserSession.objects.filter(session_key=session.session_key).update(

@@ -1,8 +1,10 @@
 """Whose roles ask for a second factor, and whether this session had one."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY as USER_KEY
 from django.http import HttpRequest
 
 from cases.permissions import Role, departments_of
@@ -34,3 +36,8 @@ def forget(request: HttpRequest) -> None:
 def was_given(request: HttpRequest) -> bool:
     """Return whether the user of this session gave a second factor in it."""
     return request.session.get(_SESSION_KEY) == str(request.user.pk)
+
+
+def is_kept_in(session: Mapping[str, Any]) -> bool:
+    """Return whether the signed-in user of this session gave a second factor in it."""
+    return session.get(_SESSION_KEY) == session.get(USER_KEY, "")

@@ -18,12 +18,20 @@ REST_FRAMEWORK = {
         "django_filters.rest_framework.DjangoFilterBackend",
         "cases.api.filters.StableOrderingFilter",
     ],
-    "DEFAULT_THROTTLE_CLASSES": ["cases.api.throttles.CallerThrottle"],
+    "DEFAULT_THROTTLE_CLASSES": [
+        "cases.api.throttles.CallerThrottle",
+        "cases.api.throttles.OwnerThrottle",
+    ],
     "DEFAULT_THROTTLE_RATES": {
         "caller": env.string(
             "PATHSEARCH_API_RATE",
             "1200/min",
             "API requests that one token or user may send, as number/second, /min or /hour",
+        ),
+        "owner": env.string(
+            "PATHSEARCH_API_OWNER_RATE",
+            "3600/min",
+            "API requests that all tokens and sessions of one user may send together",
         ),
     },
     # No OPTIONS: the schema describes the API, and metadata would answer before it is asked for.

@@ -35,6 +35,13 @@ class Command(BaseCommand):
             metavar="CODE",
             help="Narrow the token to these departments; may be repeated. None: all of the user's",
         )
+        parser.add_argument(
+            "--address",
+            action="append",
+            default=[],
+            metavar="NETWORK",
+            help="Let only this address or network (10.1.2.0/24) use it; may be repeated",
+        )
         parser.add_argument("--days", type=int, default=365, help="Days until it expires")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -50,6 +57,7 @@ class Command(BaseCommand):
                 name=options["name"],
                 scopes=options["scope"],
                 departments=self._departments(user, options["department"]),
+                addresses=options["address"],
                 expires_at=timezone.now() + timedelta(days=options["days"]),
             )
         except ValidationError as error:

@@ -1,14 +1,17 @@
 """The quick door to frames: what it answers is what Django answers, and rights end at once."""
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from asgiref.testing import ApplicationCommunicator
 from django.contrib.auth import get_user_model
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.db import connections
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from cases.dicomweb import frame_door
@@ -123,6 +126,7 @@ def bearer(user, **more) -> dict[str, str]:
 def cookie(user) -> dict[str, str]:
     client = Client()
     client.force_login(user)
+    client.get(reverse("healthz"))  # the session's times are written by its first page
     return {"Cookie": f"a=b; sessionid={client.cookies['sessionid'].value}"}
 
 
@@ -246,6 +250,19 @@ def _sign_out(user):
     Session.objects.all().delete()
 
 
+def _age(name, seconds):
+    def age(_user):
+        session = SessionStore(Session.objects.get().session_key)
+        session[name] = int(time.time()) - seconds
+        session.save()
+
+    return age
+
+
+def _narrow_addresses(user):
+    ApiToken.objects.filter(user=user).update(addresses=["192.0.2.1"])
+
+
 def _become_administrator_only(user):
     Membership.objects.filter(user=user).update(role="system_administrator", department=None)
 
@@ -260,6 +277,9 @@ def _become_administrator_only(user):
         (bearer, _lose_scope, 403),
         (bearer, _change_key, 401),
         (bearer, _become_administrator_only, 404),
+        (bearer, _narrow_addresses, 401),
+        (cookie, _age("seen_at", 86400), 401),
+        (cookie, _age("began_at", 86400), 401),
         (cookie, _lose_membership, 404),
         (cookie, _become_inactive, 401),
         (cookie, _change_password, 401),
@@ -356,3 +376,15 @@ def test_the_statement_is_visible_to_itself():
     assert sql.count("%s") == len(parameters)
     assert "cohort" in sql, "sharing is part of it"
     assert not any("<" in str(one) for one in parameters)
+
+
+def test_a_role_that_needs_a_second_factor_gets_no_frame_without(site, department, path, settings):
+    user = make_member(department, Role.PATHOLOGIST)
+    request = (f"{path}/1", {**cookie(user), "Accept": "image/jpeg"})
+
+    def require():
+        settings.MFA_ROLES = ["pathologist"]
+
+    *before, after = site.get(request, request, request, require, request)
+    assert [answer[0] for answer in before] == [200, 200, 200]
+    assert after[0] == 403

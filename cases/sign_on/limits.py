@@ -1,0 +1,38 @@
+"""How long a session lasts, from the times that are kept in it."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+
+from cases.sign_on import second_factor
+
+BEGAN, SEEN = "began_at", "seen_at"
+WRITE_SECONDS = 60
+"""The last use is written no more often than this."""
+
+
+def reason_to_end(session: Mapping[str, Any], now: int) -> str:
+    """Return why the session must end: "old", "idle", or "" to let it go on."""
+    began = session.get(BEGAN, now)
+    if now - began >= settings.SESSION_COOKIE_AGE:
+        return "old"
+    if settings.SESSION_IDLE_SECONDS and now - session.get(SEEN, began) >= (
+        settings.SESSION_IDLE_SECONDS
+    ):
+        return "idle"
+    return ""
+
+
+def is_plain(session: Mapping[str, Any]) -> bool:
+    """Return whether no middleware would end, note or redirect anything in this session now.
+
+    For what answers before the middleware does; all else is left to it.
+    """
+    now = int(time.time())
+    if not {BEGAN, SEEN} <= set(session) or now - session[SEEN] >= WRITE_SECONDS:
+        return False
+    if settings.MFA_ROLES and not second_factor.is_kept_in(session):
+        return False
+    return not reason_to_end(session, now)
