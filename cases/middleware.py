@@ -1,10 +1,12 @@
-"""Headers of pages that may show patient data, and where a request comes from."""
+"""Headers of pages that may show patient data, where a request comes from, and what it may see."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse
 
+from cases import row_scope
 from cases.services.audit import origin_set, request_origin
 
 
@@ -35,3 +37,45 @@ class AuditOriginMiddleware:
         response = self.get_response(request)
         response.headers["X-Request-ID"] = request_id
         return response
+
+
+class RowScopeMiddleware:
+    """Say to the database whose request it is: `cases.row_security` lets in no other rows."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        before = row_scope.said()
+        row_scope.user_set(request.user)
+        try:
+            response = self.get_response(request)
+            # What is read while the answer goes out is read after this has returned.
+            if response.streaming and not isinstance(response, FileResponse):
+                kept = row_scope.said()
+                pieces = response.streaming_content
+                wrap = _each_async if response.is_async else _each
+                response.streaming_content = wrap(pieces, kept)
+            return response
+        finally:
+            row_scope.said_again(before)
+
+
+def _each(pieces: Iterable[Any], scope: Any) -> Iterator[Any]:
+    source = iter(pieces)
+    while True:
+        with row_scope.restored(scope):
+            piece = next(source, None)
+        if piece is None:
+            return
+        yield piece
+
+
+async def _each_async(pieces: AsyncIterator[Any], scope: Any) -> AsyncIterator[Any]:
+    source = aiter(pieces)
+    while True:
+        with row_scope.restored(scope):
+            piece = await anext(source, None)
+        if piece is None:
+            return
+        yield piece

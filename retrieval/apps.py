@@ -13,6 +13,8 @@ class RetrievalConfig(AppConfig):
         from django.conf import settings
 
         from retrieval import receivers  # noqa: F401  (connects the signals)
+        from retrieval import row_security
         from retrieval.engine.encoders.files import set_models_folder
 
+        row_security.declare()
         set_models_folder(Path(settings.MODELS_DIR or settings.DATA_DIR / "models"))

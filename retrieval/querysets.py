@@ -24,6 +24,7 @@ from pgvector.django import HalfVectorField
 
 from cases.permissions import departments_of
 from cases.querysets import SlideImagePartQuerySet, VisibleQuerySet, shared_entries
+from cases.row_scope import acting_as_owner
 from retrieval.engine.search_plan import Plan, ef_search_for
 from retrieval.engine.token_codec import Probe
 from retrieval.fields import places_from_bytes, shares_from_bytes
@@ -312,7 +313,7 @@ def vector_index_ensure(table: type[Model], model: Any) -> None:
 def _vector_index_create(table: type[Model], model: Any, how: str) -> None:
     quote = connection.ops.quote_name
     name = quote(vector_index_name(table, model))
-    with connection.cursor() as cursor:
+    with acting_as_owner("an index"), connection.cursor() as cursor:
         # What a killed build left behind is there, but no search may use it.
         cursor.execute(f"DROP INDEX {how}IF EXISTS {name}")
         cursor.execute(

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from django.db.backends.postgresql.operations import DatabaseOperations
 
+from cases.row_scope import process_acts_for_system
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -16,13 +18,26 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+# The database is made and dropped by its owner; what tests do outside of requests is done for the
+# site, as by a command.
+process_acts_for_system(as_owner=True)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup):
+    process_acts_for_system()
+    yield
+    process_acts_for_system(as_owner=True)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def emptied_between_tests():
     """Let the emptying of all tables between tests past the triggers that guard the audit."""
     flush = DatabaseOperations.execute_sql_flush
 
     def past_triggers(operations, statements):
-        return flush(operations, ["SET LOCAL session_replication_role = replica", *statements])
+        as_owner = ["SET LOCAL ROLE NONE", "SET LOCAL session_replication_role = replica"]
+        return flush(operations, [*as_owner, *statements])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DatabaseOperations, "execute_sql_flush", past_triggers)

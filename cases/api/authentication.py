@@ -6,6 +6,7 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import authentication, exceptions, permissions
 
+from cases import row_scope
 from cases.services import tokens
 
 
@@ -20,6 +21,8 @@ class ApiTokenAuthentication(authentication.BaseAuthentication):
         if token is None:
             # One answer for unknown, expired and revoked: nothing to learn by guessing.
             raise exceptions.AuthenticationFailed(_("This token is not valid."))
+        # The middleware knew nobody: a token is read here.
+        row_scope.user_set(token.user)
         return token.user, token
 
     def authenticate_header(self, request: Any) -> str:

@@ -40,6 +40,7 @@ from cases.dicomweb.served import PRIVATE_FLAVORS
 from cases.dicomweb.wire.accept import choose, parse_accept
 from cases.dicomweb.wire.frame_types import FrameAnswer, choose_frames
 from cases.models import ApiToken
+from cases.row_scope import SYSTEM, words_of
 from cases.services.instances import InstanceFile, open_instance_if_kept
 from cases.services.looks import look_is_recorded
 from cases.sign_on.limits import is_plain
@@ -198,9 +199,15 @@ class FrameDoor:
                     max_size=self._connections,
                     timeout=5,
                     open=False,
+                    configure=_site_wide,
                 )
                 await pool.open()
                 self._pool = pool
+
+
+async def _site_wide(link: psycopg.AsyncConnection) -> None:
+    """Open all rows to the statement, which finds out itself who asks and what they may see."""
+    await link.execute(words_of(SYSTEM, is_on=settings.ROW_SECURITY))
 
 
 _DJANGOS_OWN = frozenset(("cursor_factory", "context", "pool", "prepare_threshold"))

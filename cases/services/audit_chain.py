@@ -21,6 +21,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from cases.models import AuditRetirement
+from cases.row_scope import acting_as_owner
 from cases.services.audit import Action, access_event_record
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ def months_ensure() -> int:
     """Make the partitions of this month and the next ones; return how many were made."""
     made = 0
     month = timezone.now().date().replace(day=1)
-    with connection.cursor() as cursor:
+    with acting_as_owner("a partition"), connection.cursor() as cursor:
         for _ in range(MONTHS_AHEAD + 1):
             cursor.execute("SELECT audit_month_ensure(%s)", [month])
             made += bool(cursor.fetchone()[0])
@@ -156,7 +157,11 @@ def _months_kept() -> list[date]:
 
 def _retire(month: date) -> bool:
     partition = connection.ops.quote_name(f"cases_accessevent_y{month:%Y}m{month:%m}")
-    with transaction.atomic(), connection.cursor() as cursor:
+    with (
+        acting_as_owner("a partition"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
         cursor.execute(f"SELECT count(*) FROM {partition}")  # noqa: S608, a name made here
         count = cursor.fetchone()[0]
         AuditRetirement.objects.create(month=month, event_count=count)

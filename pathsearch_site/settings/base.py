@@ -1,15 +1,18 @@
 """Settings that every deployment shares. Environment variables are read through `env`."""
 
 import secrets
-import sys
 from pathlib import Path
 
-import environ
 from csp.constants import NONE, SELF
 
 from pathsearch_site.settings import env
 from pathsearch_site.settings.accounts import *  # noqa: F403
 from pathsearch_site.settings.api import REST_FRAMEWORK, SPECTACULAR_SETTINGS  # noqa: F401
+from pathsearch_site.settings.database import (  # noqa: F401
+    DATABASE_ROUTERS,
+    DATABASES,
+    ROW_SECURITY,
+)
 from pathsearch_site.settings.dicom import (  # noqa: F401
     DICOM_AE_TITLE,
     DICOM_COMMITMENT_HOURS,
@@ -111,6 +114,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "cases.middleware.RowScopeMiddleware",
     "cases.middleware.AuditOriginMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "cases.sign_on.middleware.SessionLimitsMiddleware",
@@ -144,46 +148,6 @@ TEMPLATES = [
     },
 ]
 
-_database = environ.Env.db_url_config(
-    env.string(
-        "DATABASE_URL",
-        "",
-        "postgresql://user:password@host:port/name; empty: the embedded Postgres",
-    )
-    or "postgresql://postgres@localhost/pathsearch"
-)
-_pool_size = env.integer(
-    "PATHSEARCH_DB_POOL",
-    0,
-    "Most database connections of one web process; 0: no pool (task workers fork, pools do not)",
-)
-if "qcluster" in sys.argv:
-    _pool_size = 0  # its workers are forked and would share the pool's sockets
-_pool = {"pool": {"min_size": 1, "max_size": _pool_size, "timeout": 10}} if _pool_size else {}
-DATABASES = {
-    "default": {
-        **_database,
-        "ENGINE": "django.db.backends.postgresql",
-        "CONN_MAX_AGE": 0,
-        "CONN_HEALTH_CHECKS": True,  # a pooled connection may be older than the server
-        "OPTIONS": {**_database.get("OPTIONS", {}), **_pool},
-    }
-}
-_replica = env.string(
-    "PATHSEARCH_REPLICA_URL",
-    "",
-    "A streaming replica of the database, from which searches read; empty: there is none",
-)
-if _replica:
-    DATABASES["replica"] = {
-        **environ.Env.db_url_config(_replica),
-        "ENGINE": "django.db.backends.postgresql",
-        "CONN_MAX_AGE": 0,
-        "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {**environ.Env.db_url_config(_replica).get("OPTIONS", {}), **_pool},
-        "TEST": {"MIRROR": "default"},
-    }
-    DATABASE_ROUTERS = ["retrieval.replica.ReplicaRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 LANGUAGE_CODE = "en"

@@ -32,6 +32,8 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 AXES_ENABLED = False
+# The tests of one module turn it on; all of them with PATHSEARCH_TEST_ROW_SECURITY=1.
+ROW_SECURITY = bool(os.environ.get("PATHSEARCH_TEST_ROW_SECURITY"))
 DISK_RESERVE_BYTES = 0
 DATABASES["default"]["TEST"] = {"NAME": "test_pathsearch" + os.environ.get("TEST_DB_SUFFIX", "")}
 ENCODER_SOCKET = ""

@@ -2,6 +2,7 @@
 
 from django.db import connection
 
+from cases.row_scope import acting_as_owner
 from retrieval.models import EmbeddingModel, ReportEmbedding, ReportWords, SlideEmbedding
 from retrieval.querysets import vector_index_ensure, vector_index_is_ready
 from retrieval.services.models import embedding_table
@@ -36,7 +37,7 @@ def search_index_rebuild(*, name: str) -> None:
     What an earlier rebuild left when it was killed (`…_ccnew`) is dropped first.
     """
     quote = connection.ops.quote_name
-    with connection.cursor() as cursor:
+    with acting_as_owner("an index"), connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname FROM pg_class JOIN pg_index ON indexrelid = oid"
             " WHERE relname LIKE %s AND NOT indisvalid",
