@@ -4,7 +4,6 @@
 import os
 import sys
 
-
 # These change the schema, or look at it before it is whole.
 OWNERS = {
     "flush",

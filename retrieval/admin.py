@@ -10,6 +10,7 @@ from cases import permissions
 from cases.admin_access import ClinicalAdmin, ClinicalInline, RoleAdmin
 from cases.errors import DomainError
 from cases.models import Patient
+from cases.row_scope import acting_for_system
 from retrieval.admin_recall import SearchCostsAdmin, SearchSelfCheckAdmin
 from retrieval.admin_words import DepartmentTermAdmin
 from retrieval.models import EmbeddingModel, SearchHit, SearchQuery, SlideIndex
@@ -48,7 +49,8 @@ class EmbeddingModelAdmin(RoleAdmin):
 
     @admin.display(description="Embedded, of what the active model has")
     def coverage(self, model: EmbeddingModel) -> str:
-        found = model_coverage(model)
+        with acting_for_system("how far a model is with the whole archive, in numbers"):
+            found = model_coverage(model)
         waiting = f", {found.waiting} waiting" if found.waiting else ""
         failed = f", {found.failed} failed" if found.failed else ""
         return f"{found.covered} of {found.wanted} ({found.percent} %){waiting}{failed}"

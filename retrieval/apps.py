@@ -12,8 +12,7 @@ class RetrievalConfig(AppConfig):
     def ready(self) -> None:
         from django.conf import settings
 
-        from retrieval import receivers  # noqa: F401  (connects the signals)
-        from retrieval import row_security
+        from retrieval import receivers, row_security  # noqa: F401  (the first connects signals)
         from retrieval.engine.encoders.files import set_models_folder
 
         row_security.declare()

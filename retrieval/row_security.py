@@ -28,9 +28,11 @@ def declare() -> None:
             "retrieval_searchhit": OF_IMAGE,
             "retrieval_feedback": f"user_id = {USER} OR {exists('retrieval_searchhit', 'hit_id')}",
             "retrieval_savedsearch": f"user_id = {USER}",
+            "retrieval_slideneighbours": OF_IMAGE,
             "retrieval_trainingslide": OF_IMAGE,
         },
         without={
+            "retrieval_trainingrun_cohorts": "which cohorts a training learns from, by id",
             "retrieval_trainingrun": "numbers of a training, no patient",
             "retrieval_searchselfcheck": "figures of a department's searches, no patient",
             "retrieval_departmentterm": "abbreviations, no patient",

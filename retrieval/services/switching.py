@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 
 from cases.errors import Conflict, DomainError
+from cases.row_scope import acting_for_system
 from cases.services import work
 from cases.services.audit import Action, access_event_record
 from retrieval.coverage import Coverage, model_coverage
@@ -36,6 +37,7 @@ class IndexNotReady(Conflict):
     code = "index_not_ready"
 
 
+@acting_for_system("a model is of the whole archive")
 def model_reembed(*, model: EmbeddingModel, user: Any = None) -> int:
     """Let a model catch up with the archive in the background; return how many slides wait.
 
@@ -83,6 +85,7 @@ def model_reembed_here(
     return model_coverage(model)
 
 
+@acting_for_system("a model is of the whole archive")
 def model_activate(*, model: EmbeddingModel, user: Any = None, force: bool = False) -> None:
     """Make searches use this model, from one moment to the next.
 
@@ -137,6 +140,7 @@ def _require_usable(model: EmbeddingModel, force: bool) -> None:
     vector_index_ensure(table, model)
 
 
+@acting_for_system("a model is of the whole archive")
 def model_retire(*, model: EmbeddingModel, user: Any = None) -> None:
     """Index new slides no longer by this model. What it has embedded stays."""
     with transaction.atomic():
