@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
 from cases.row_scope import APP_ROLE
@@ -16,7 +16,18 @@ class Command(BaseCommand):
         "table with patient data is open. Run it as the owner of the tables."
     )
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--leakproof",
+            action="store_true",
+            help="Print what a superuser runs so that searches use their indexes, and end",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["leakproof"]:
+            for function in LEAKPROOF:
+                self.stdout.write(f"ALTER FUNCTION {function} LEAKPROOF;")
+            return
         if install(connection):
             self.stdout.write("The policies were brought up to what this version declares.")
         wrong = []
