@@ -9,6 +9,9 @@ from allauth.mfa.base import views as mfa
 from allauth.mfa.recovery_codes import views as recovery_codes
 from allauth.mfa.totp import views as totp
 from allauth.mfa.webauthn import views as webauthn
+from allauth.socialaccount import views as social
+from allauth.socialaccount.providers.openid_connect import views as oidc
+from allauth.socialaccount.providers.saml import views as saml
 from django.urls import path
 
 from cases.views import account, session
@@ -22,6 +25,17 @@ urlpatterns = [
     path("login/inactive/", account_inactive, name="account_inactive"),
     path("login/passkey/", webauthn.login_webauthn, name="mfa_login_webauthn"),
     path("login/code/", mfa.authenticate, name="mfa_authenticate"),
+    path("login/oidc/<slug:provider_id>/", oidc.login, name="openid_connect_login"),
+    path("login/oidc/<slug:provider_id>/back/", oidc.callback, name="openid_connect_callback"),
+    path("login/saml/<slug:organization_slug>/", saml.login, name="saml_login"),
+    path("login/saml/<slug:organization_slug>/acs/", saml.acs, name="saml_acs"),
+    path(
+        "login/saml/<slug:organization_slug>/acs/finish/", saml.finish_acs, name="saml_finish_acs"
+    ),
+    path("login/saml/<slug:organization_slug>/sls/", saml.sls, name="saml_sls"),
+    path("login/saml/<slug:organization_slug>/metadata/", saml.metadata, name="saml_metadata"),
+    path("login/cancelled/", social.login_cancelled, name="socialaccount_login_cancelled"),
+    path("login/error/", social.login_error, name="socialaccount_login_error"),
     path("confirm/", session.confirm_identity, name="confirm_identity"),
     path("password/", session.password, name="password"),
     path("account/", account.my_account, name="my_account"),

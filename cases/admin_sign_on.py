@@ -2,6 +2,7 @@
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from allauth.usersessions.models import UserSession
 from django.contrib import admin
 from django.db.models import Model, QuerySet
@@ -10,7 +11,7 @@ from django.http import HttpRequest
 from cases.admin_access import AuditedChanges
 from cases.admin_dicom import SiteAdmin
 
-for _model in (EmailAddress, Authenticator, UserSession):
+for _model in (EmailAddress, Authenticator, UserSession, SocialAccount, SocialApp, SocialToken):
     admin.site.unregister(_model)
 
 

@@ -36,9 +36,10 @@ class AuthenticationNotRecent(DomainError):
     message = "Confirm who you are first: open the page, give your password, and do it again."
 
 
-def authentication_note(request: HttpRequest) -> None:
-    """Note that the user of this session proved just now who they are."""
-    request.session[_SESSION_KEY] = int(time.time())
+def authentication_note(request: HttpRequest, at: float | None = None) -> None:
+    """Note that the user of this session proved just now, or at that time, who they are."""
+    now = time.time()
+    request.session[_SESSION_KEY] = int(now if at is None else min(at, now))
 
 
 def is_recently_authenticated(request: HttpRequest) -> bool:

@@ -56,6 +56,12 @@ class Membership(models.Model):
         Department, on_delete=models.CASCADE, null=True, blank=True, related_name="memberships"
     )
     role = models.CharField(max_length=32, choices=Role)
+    given_by = models.CharField(
+        max_length=60,
+        blank=True,
+        editable=False,
+        help_text="Id of the sign-on provider whose groups gave it; empty: an administrator did",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = OwnedQuerySet.as_manager()

@@ -7,6 +7,7 @@ from typing import Any
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from cryptography.fernet import Fernet, MultiFernet
 from django.conf import settings
 from django.http import HttpRequest
@@ -14,6 +15,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from cases.recent_authentication import is_recently_authenticated
+from cases.services.audit import Action, access_event_record
 
 UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104  (a socket has no address)
 
@@ -44,6 +46,49 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Send nothing: the site has no mail server of its own."""
+
+
+class SocialAccountAdapter(DefaultSocialAccountAdapter):
+    """People who sign on at the hospital's provider are known by its id for them alone.
+
+    Neither a user name nor a mail address joins them to an account that is here already.
+    """
+
+    def is_open_for_signup(self, request: HttpRequest, sociallogin: Any) -> bool:
+        return provider_of(sociallogin).get("creates_accounts", True)
+
+    def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
+        sociallogin.email_addresses = []
+
+    def populate_user(self, request: HttpRequest, sociallogin: Any, data: dict[str, Any]) -> Any:
+        # What is told is kept: without NUL and the like, which the database cannot hold.
+        account = sociallogin.account
+        account.extra_data, account.uid = _printable(account.extra_data), _printable(account.uid)
+        clean = _printable(data)
+        return super().populate_user(request, sociallogin, clean)
+
+    def on_authentication_error(self, request: HttpRequest, provider: Any, **more: Any) -> None:
+        access_event_record(
+            user=None,
+            action=Action.LOGIN_FAILED,
+            detail={"provider": provider.app.provider_id, "error": str(more.get("error") or "")},
+        )
+
+
+def _printable(told: Any) -> Any:
+    if isinstance(told, str):
+        return "".join(c for c in told if c.isprintable())
+    if isinstance(told, dict):
+        return {str(key): _printable(value) for key, value in told.items()}
+    if isinstance(told, list):
+        return [_printable(value) for value in told]
+    return told
+
+
+def provider_of(sociallogin: Any) -> dict[str, Any]:
+    """Return the configuration of the provider by which somebody signs on."""
+    wanted = sociallogin.provider.app.provider_id
+    return next(one for one in settings.SIGN_ON_PROVIDERS if one["id"] == wanted)
 
 
 class MFAAdapter(DefaultMFAAdapter):

@@ -8,6 +8,7 @@ from allauth.mfa.base.forms import ReauthenticateForm
 from allauth.mfa.models import Authenticator
 from allauth.mfa.webauthn.forms import ReauthenticateWebAuthnForm
 from allauth.mfa.webauthn.internal.auth import begin_authentication
+from allauth.socialaccount.models import SocialAccount
 from django import forms
 from django.contrib.auth import authenticate, views
 from django.contrib.auth.decorators import login_required
@@ -21,12 +22,17 @@ from django.views.decorators.http import require_http_methods
 
 from cases.recent_authentication import authentication_note, safe_next
 from cases.services.audit import Action, access_event_record
+from cases.sign_on.links import sign_on_links
 
 
 class LoginView(views.LoginView):
     """The password; where the account has a second factor, that page comes next."""
 
     redirect_authenticated_user = True
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        providers = sign_on_links(self.request, self.get_redirect_url())
+        return super().get_context_data(**kwargs, providers=providers)
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         user = form.get_user()
@@ -106,7 +112,13 @@ def confirm_identity(request: HttpRequest) -> HttpResponse:
         if form.is_bound and name == "passkey":
             form.fields["credential"].initial = ""
     options = begin_authentication(request.user) if "passkey" in ways else None
-    context = {**{f"{name}_form": form for name, form in ways.items()}, "next": to}
+    own = set(SocialAccount.objects.filter(user=request.user).values_list("provider", flat=True))
+    links = sign_on_links(request, to, own, auth_params="prompt=login&max_age=0")
+    context = {
+        "providers": links,
+        **{f"{name}_form": form for name, form in ways.items()},
+        "next": to,
+    }
     return render(request, "registration/confirm.html", {**context, "passkey_options": options})
 
 

@@ -32,6 +32,7 @@ from pathsearch_site.settings.exports import (  # noqa: F401
     EXPORT_SECRET,
     WRITE_DICOM_RESULTS,
 )
+from pathsearch_site.settings.sign_on import *  # noqa: F403
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
@@ -90,6 +91,9 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.socialaccount.providers.saml",
     "allauth.usersessions",
     "axes",
     "csp",

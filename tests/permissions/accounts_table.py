@@ -21,6 +21,23 @@ ACCOUNTS = [
     # Without a sign-in under way these lead back to its start.
     Row("mfa_login_webauthn", public=True, ok=302),
     Row("mfa_authenticate", public=True, ok=302),
+    # No provider is configured here; tests/accounts signs on at real ones.
+    *(
+        Row(name, public=True, ok=404, url=lambda _world, _place: {"provider_id": "none"})
+        for name in ("openid_connect_login", "openid_connect_callback")
+    ),
+    *(
+        Row(name, public=True, ok=status, url=lambda _world, _place: {"organization_slug": "none"})
+        for name, status in (
+            ("saml_login", 404),
+            ("saml_acs", 302),
+            ("saml_finish_acs", 404),
+            ("saml_sls", 404),
+            ("saml_metadata", 404),
+        )
+    ),
+    Row("socialaccount_login_cancelled", public=True),
+    Row("socialaccount_login_error", public=True),
     Row("password"),
     Row("confirm_identity"),
     Row("my_account"),
