@@ -37,7 +37,7 @@ ACCOUNTS = [
         )
     ),
     Row("socialaccount_login_cancelled", public=True),
-    Row("socialaccount_login_error", public=True),
+    Row("socialaccount_login_error", public=True, ok=401),
     Row("password"),
     Row("confirm_identity"),
     Row("my_account"),
