@@ -115,6 +115,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.tiles
 	$(BIN)/python -m benchmarks.work_list
 	$(BIN)/python -m benchmarks.audit
+	$(BIN)/python -m benchmarks.access_cost
 	$(BIN)/python -m benchmarks.dimse
 	$(BIN)/python -m benchmarks.dicomweb
 

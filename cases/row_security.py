@@ -32,7 +32,8 @@ def opened(kind: str, column: str) -> str:
 
 def exists(table: str, column: str, key: str = "id") -> str:
     """Return the condition that the row it belongs to is seen: that one's policy is asked."""
-    return f"EXISTS (SELECT 1 FROM {table} AS parent WHERE parent.{key} = {column})"
+    # OFFSET keeps Postgres from reading the whole parent table into a hash for a page of rows.
+    return f"EXISTS (SELECT 1 FROM {table} AS parent WHERE parent.{key} = {column} OFFSET 0)"
 
 
 OF_IMAGE = f"{IN_DEPARTMENT} OR {opened('images', 'slide_image_id')}"
