@@ -14,7 +14,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TEST_WORKERS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test test-encoders lint browser-deps partners vendor lock screenshots clean bench
+.PHONY: run test attack test-encoders lint browser-deps partners vendor lock screenshots clean bench
 
 ## Start the site: environment, database, demo archive, web and workers.
 run: $(VENV)/.installed
@@ -22,9 +22,15 @@ run: $(VENV)/.installed
 
 ## Everything that CI checks.
 test: $(VENV)/.installed-dev browser-deps partners lint
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --ignore=tests/browser
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --ignore=tests/browser --ignore=tests/attacks
 	@# By one worker: these share a site, whose demo slides take all cores to index.
 	$(BIN)/python -m pytest tests/browser
+	@# By one worker too: one site is attacked by all of it.
+	$(BIN)/python -m pytest tests/attacks
+
+## The attack suite alone, with twenty times as many generated requests.
+attack: $(VENV)/.installed-dev
+	ATTACK_EXAMPLES=40 $(BIN)/python -m pytest tests/attacks
 
 ## The encoders that need timm and open_clip, in the environment that has them (5.5 GB).
 test-encoders: $(VENV_ENCODERS)/.installed-encoders

@@ -1,11 +1,13 @@
-"""Shared fixtures: the real slides where they are, and an audit that tests may empty."""
+"""Shared fixtures: the real slides where they are, an audit that tests may empty, watched logs."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.db.backends.postgresql.operations import DatabaseOperations
 
 from cases.row_scope import process_acts_for_system
+from tests.log_watch import LogWatch
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -42,3 +44,20 @@ def emptied_between_tests():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DatabaseOperations, "execute_sql_flush", past_triggers)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def log_watch() -> Iterator[LogWatch]:
+    """Watch the logs of the whole run for patients."""
+    watch = LogWatch()
+    watch.start()
+    yield watch
+    watch.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_patient_is_logged(log_watch: LogWatch) -> Iterator[None]:
+    """Fail the test in which a patient's name, MRN or accession number was logged."""
+    yield
+    found, log_watch.found = log_watch.found, []
+    assert not found, "\n".join(found)

@@ -167,6 +167,8 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 
+# In the session: the default would put messages, which may name an object, into a cookie.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -337,9 +339,15 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "filters": {"route": {"()": "pathsearch_site.log_filters.RouteForPath"}},
     # On the handler: django-q sets the level of its own logger.
     "handlers": {
-        "console": {"class": "logging.StreamHandler", "formatter": "line", "level": _log_level}
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "level": _log_level,
+            "filters": ["route"],
+        }
     },
     "root": {"handlers": ["console"], "level": _log_level},
     # The embedded server's own chatter is of no use in a terminal.

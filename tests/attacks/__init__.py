@@ -1,0 +1,1 @@
+"""Attacks on a live server under the production settings, on loopback."""
