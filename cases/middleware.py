@@ -23,6 +23,26 @@ class PatientDataHeadersMiddleware:
         return response
 
 
+# For what is not a page: should a browser show it as one, it runs and loads nothing.
+FILE_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
+
+
+class FilePolicyMiddleware:
+    """Give each answer that is no page (a file, a picture, DICOM, JSON) a policy that runs nothing.
+
+    Below the middleware of django-csp, which leaves a policy that is there.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if not response.headers.get("Content-Type", "text/html").startswith("text/html"):
+            response.headers.setdefault("Content-Security-Policy", FILE_POLICY)
+        return response
+
+
 class AuditOriginMiddleware:
     """Tell the audit by which door and from which address the acts of this request come."""
 

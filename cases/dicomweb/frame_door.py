@@ -39,6 +39,7 @@ from cases.dicomweb.sending import cache_headers
 from cases.dicomweb.served import PRIVATE_FLAVORS
 from cases.dicomweb.wire.accept import choose, parse_accept
 from cases.dicomweb.wire.frame_types import FrameAnswer, choose_frames
+from cases.middleware import FILE_POLICY
 from cases.models import ApiToken
 from cases.row_scope import SYSTEM, words_of
 from cases.services.instances import InstanceFile, open_instance_if_kept
@@ -281,6 +282,7 @@ def _site_headers(is_https: bool) -> tuple[tuple[bytes, bytes], ...]:
     scope = {"method": "GET", "path": "/dicomweb/", "scheme": scheme, "headers": []}
     request, response = ASGIRequest(scope, BytesIO()), HttpResponse()
     del response.headers["Content-Type"]
+    response.headers["Content-Security-Policy"] = FILE_POLICY
     for middleware in (XFrameOptionsMiddleware, CSPMiddleware, SecurityMiddleware):
         response = middleware(lambda _request: HttpResponse()).process_response(request, response)
     return tuple((name.lower().encode(), told.encode()) for name, told in response.items())

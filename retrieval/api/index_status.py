@@ -25,6 +25,7 @@ class IndexStatusSerializer(serializers.ModelSerializer):
     settles_at = serializers.DateTimeField(
         source="slide_image.settles_at",
         read_only=True,
+        allow_null=True,
         help_text="Until then more instances of the series may come; it is indexed after that",
     )
 

@@ -44,6 +44,8 @@ OBJECTS = {
     "studies": "study_uid",
     "series": "series_uid",
     "instances": "sop_uid",
+    "sessions": "session",
+    "passkeys": "session",  # a number that no passkey has: tests/accounts makes real ones
 }
 # Parameters that name no object.
 VALUES = {

@@ -7,10 +7,22 @@ with a session or a token for each of its actors. FILE gets all of it as JSON.
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import django
 
 PASSWORD = "correct horse battery"
+
+
+def put_account(world: Any, place: str, user: Any) -> None:
+    """Add a session of the user's at another browser."""
+    from allauth.usersessions.models import UserSession
+
+    session = UserSession.objects.create(
+        user=user, ip="192.0.2.1", user_agent=f"Browser-{place}", session_key=f"none-{place}"
+    )
+    world.ids.setdefault("session", {})[place] = session.pk
+    world.markers.setdefault(place, set()).add(f"Browser-{place}")
 
 
 def main(file: Path) -> None:
@@ -38,6 +50,7 @@ def main(file: Path) -> None:
                 checked_at=timezone.now(),
             )
             world.put("saved_search", place, search, search.name)
+            put_account(world, place, asker)
     actors = []
     for actor in world.actors:
         if actor.token_lacks_scope:
