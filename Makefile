@@ -14,14 +14,14 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TEST_WORKERS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test attack test-encoders lint browser-deps partners vendor lock screenshots clean bench
+.PHONY: run test attack audit test-encoders lint browser-deps partners vendor lock screenshots clean bench
 
 ## Start the site: environment, database, demo archive, web and workers.
 run: $(VENV)/.installed
 	@exec $(BIN)/python -m pathsearch_site.supervisor
 
 ## Everything that CI checks.
-test: $(VENV)/.installed-dev browser-deps partners lint
+test: $(VENV)/.installed-dev browser-deps partners lint audit
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --ignore=tests/browser --ignore=tests/attacks
 	@# By one worker: these share a site, whose demo slides take all cores to index.
 	$(BIN)/python -m pytest tests/browser
@@ -50,6 +50,10 @@ $(VENV_ENCODERS)/.installed-encoders: requirements.lock requirements-dev.lock re
 	@# `make run VENV=$(VENV_ENCODERS)` takes it as it is.
 	@touch $(VENV_ENCODERS)/.torch-cpu $(VENV_ENCODERS)/.torch-cuda
 	@touch $(VENV_ENCODERS)/.installed $(VENV_ENCODERS)/.installed-dev $@
+
+## Known weaknesses of the pinned packages, where the advisory service answers.
+audit: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.dependency_audit
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ from retrieval.services.explaining import (
 )
 
 
-class PlaceSerializer(serializers.Serializer):
+class AttentionPlaceSerializer(serializers.Serializer):
     """The patch nearest to a token, level-0 pixels, and the part of the tissue it stands for."""
 
     x_l0 = serializers.IntegerField()
@@ -34,8 +34,8 @@ class MatchSerializer(serializers.Serializer):
 
     query_token = serializers.IntegerField()
     candidate_token = serializers.IntegerField()
-    query = PlaceSerializer()
-    candidate = PlaceSerializer()
+    query = AttentionPlaceSerializer()
+    candidate = AttentionPlaceSerializer()
     cosine = serializers.FloatField()
     contribution = serializers.FloatField()
     as_best_of_query = serializers.FloatField(source="forward")
@@ -81,7 +81,7 @@ class AttentionSerializer(serializers.Serializer):
 
     slide_image = serializers.UUIDField(source="slide_image.pk")
     model = serializers.CharField(source="model.name")
-    tokens = PlaceSerializer(source="places", many=True)
+    tokens = AttentionPlaceSerializer(source="places", many=True)
     size_l0 = serializers.IntegerField(help_text="Side of every patch, level-0 pixels")
     x_l0 = serializers.ListField(child=serializers.IntegerField())
     y_l0 = serializers.ListField(child=serializers.IntegerField())
