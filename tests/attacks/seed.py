@@ -31,11 +31,13 @@ def main(file: Path) -> None:
     from django.utils import timezone
 
     from cases.models import ApiToken, SavedView
+    from cases.row_scope import process_acts_for_system
     from cases.services.tokens import token_create
     from retrieval.models import SavedSearch, SearchQuery
     from tests.permissions.pixels import put_studies
     from tests.permissions.world import PLACES, make_world
 
+    process_acts_for_system()
     world = make_world()
     put_studies(world)
     for place in PLACES:
