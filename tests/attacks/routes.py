@@ -59,6 +59,8 @@ VALUES = {
     "app_label": "cases",
     "content_type_id": "1",
     "url": "nothing",
+    "provider_id": "nothing",
+    "organization_slug": "nothing",
 }
 _DICOM = {"study_uid", "series_uid", "sop_uid"}
 _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")

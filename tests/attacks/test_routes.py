@@ -22,6 +22,10 @@ PUBLIC = {
     "metrics": "asks for a token of its own",
     "login": "the door",
     "account_login": "the door, by the name that allauth calls it",
+    "account_logout": "ends nothing where there is nothing",
+    "mfa_login_webauthn": "the door, by passkey",
+    "socialaccount_login_cancelled": "says that nobody signed in",
+    "socialaccount_login_error": "says that signing in elsewhere failed",
     "account_inactive": "says to the owner of a closed account that it is closed",
     "logout": "ends nothing where there is nothing",
     "api_root": "leads to the docs",
@@ -29,7 +33,7 @@ PUBLIC = {
     "api_docs": "of the product, not of the site's data",
 }
 # Ends the attacker's own session, and is tried in test_sessions.py.
-_ENDS_SESSION = {"logout", "admin:logout", "sessions_end", "session_end"}
+_ENDS_SESSION = {"logout", "account_logout", "admin:logout", "sessions_end", "session_end"}
 # Where a hidden object is answered otherwise than a missing one, and why that is right.
 ANSWERS_FOR_HIDDEN: dict[str, str] = {}
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
@@ -203,6 +207,10 @@ def nothing_changes(site, figures):
     assert len(before) > 10, before
     yield
     assert site.rows_of({"foreign"}) == before
+    # Whose session had ended would have been refused everything, and proved nothing.
+    for actor in site.actors:
+        if actor.user and not actor.by_token:
+            assert site.attacker(actor.name).ask("GET", "/password/").status == 200, actor.name
     tried = figures["routes tried"]
     figures["routes tried"] = len(tried) if isinstance(tried, set) else tried
     figures["actors"] = len(site.actors)
