@@ -102,9 +102,15 @@ CREATE OR REPLACE FUNCTION pathsearch_cases() RETURNS uuid[]
     SELECT coalesce(nullif(current_setting('pathsearch.cases', true), ''), '{}')::uuid[] $$;
 -- These read past the policies (or policies would ask each other in a circle), and tell no more
 -- than ids that are opened to the departments and cases of this connection. An entry opens a slide
--- of its cohort's own department alone, or sharing could be passed on.
+-- of its cohort's own department alone, or sharing could be passed on. (A SET clause would do it
+-- in less words, but no one except a superuser may write it for a setting of our own.)
 CREATE OR REPLACE FUNCTION pathsearch_opened_images() RETURNS SETOF uuid
-    LANGUAGE sql STABLE ROWS 100 SET pathsearch.system = 'on' AS $$
+    LANGUAGE plpgsql STABLE ROWS 100 AS $$
+DECLARE
+    before text := coalesce(current_setting('pathsearch.system', true), '');
+BEGIN
+    PERFORM set_config('pathsearch.system', 'on', true);
+    RETURN QUERY
     SELECT entry.slide_image_id FROM cases_cohortentry AS entry
     JOIN cases_cohort AS cohort ON cohort.id = entry.cohort_id
     JOIN cases_cohort_shared_with AS shared ON shared.cohort_id = cohort.id
@@ -114,19 +120,42 @@ CREATE OR REPLACE FUNCTION pathsearch_opened_images() RETURNS SETOF uuid
     UNION
     SELECT image.id FROM cases_slideimage AS image
     JOIN cases_slide AS slide ON slide.id = image.slide_id
-    WHERE slide.case_id = ANY (pathsearch_cases()) $$;
+    WHERE slide.case_id = ANY (pathsearch_cases());
+    PERFORM set_config('pathsearch.system', before, true);
+END $$;
 CREATE OR REPLACE FUNCTION pathsearch_opened_cases() RETURNS SETOF uuid
-    LANGUAGE sql STABLE ROWS 100 SET pathsearch.system = 'on' AS $$
+    LANGUAGE plpgsql STABLE ROWS 100 AS $$
+DECLARE
+    before text := coalesce(current_setting('pathsearch.system', true), '');
+BEGIN
+    PERFORM set_config('pathsearch.system', 'on', true);
+    RETURN QUERY
     SELECT slide.case_id FROM cases_slideimage AS image
     JOIN cases_slide AS slide ON slide.id = image.slide_id
     WHERE image.id IN (SELECT pathsearch_opened_images())
-    UNION SELECT unnest(pathsearch_cases()) $$;
+    UNION SELECT unnest(pathsearch_cases());
+    PERFORM set_config('pathsearch.system', before, true);
+END $$;
 CREATE OR REPLACE FUNCTION pathsearch_opened_patients() RETURNS SETOF uuid
-    LANGUAGE sql STABLE ROWS 100 SET pathsearch.system = 'on' AS $$
-    SELECT patient_id FROM cases_case WHERE id IN (SELECT pathsearch_opened_cases()) $$;
+    LANGUAGE plpgsql STABLE ROWS 100 AS $$
+DECLARE
+    before text := coalesce(current_setting('pathsearch.system', true), '');
+BEGIN
+    PERFORM set_config('pathsearch.system', 'on', true);
+    RETURN QUERY
+    SELECT patient_id FROM cases_case WHERE id IN (SELECT pathsearch_opened_cases());
+    PERFORM set_config('pathsearch.system', before, true);
+END $$;
 CREATE OR REPLACE FUNCTION pathsearch_opened_reports() RETURNS SETOF uuid
-    LANGUAGE sql STABLE ROWS 100 SET pathsearch.system = 'on' AS $$
-    SELECT id FROM cases_report WHERE case_id IN (SELECT pathsearch_opened_cases()) $$;
+    LANGUAGE plpgsql STABLE ROWS 100 AS $$
+DECLARE
+    before text := coalesce(current_setting('pathsearch.system', true), '');
+BEGIN
+    PERFORM set_config('pathsearch.system', 'on', true);
+    RETURN QUERY
+    SELECT id FROM cases_report WHERE case_id IN (SELECT pathsearch_opened_cases());
+    PERFORM set_config('pathsearch.system', before, true);
+END $$;
 """
 
 # The operators of the search fields. Postgres asks an index for them before a policy only where
