@@ -37,6 +37,8 @@ def problem_json(error: Exception, context: dict[str, Any]) -> Response | None:
             headers["WWW-Authenticate"] = error.auth_header
         if getattr(error, "wait", None):
             headers["Retry-After"] = str(int(error.wait))
+    elif isinstance(error, RecursionError):
+        status, code, detail = 400, "nested_too_deeply", "The body is nested too deeply to be read."
     else:
         return None
     set_rollback()
