@@ -2,12 +2,14 @@
 
 from django.urls import path
 
-from retrieval.views import indexing, metrics, saved, search, similar
+from retrieval.views import compare, indexing, metrics, saved, search, similar
 
 urlpatterns = [
     path("search/", search.search, name="search"),
     path("slides/<uuid:pk>/similar/", search.search_slide, name="search_slide"),
     path("cases/<uuid:pk>/similar/", similar.case_similar, name="case_similar"),
+    path("slides/<uuid:pk>/compare/", compare.compare, name="compare"),
+    path("slides/<uuid:pk>/places.json", compare.slide_places_json, name="slide_places"),
     path("searches/", search.searches, name="searches"),
     path("searches/recent/", search.searches_recent, name="searches_recent"),
     path("searches/<uuid:pk>/facets/", search.search_facets_shown, name="search_facets"),

@@ -120,24 +120,27 @@ function setBox(next) {
   document.getElementById("box-link").href = placeFragment(box);
 }
 
-/** Return the rectangle between two points of the viewport as whole pixels inside the slide. */
-function rectangleBetween(a, b) {
-  const from = viewer.viewport.viewportToImageCoordinates(a);
-  const to = viewer.viewport.viewportToImageCoordinates(b);
+/** Return the box around a rectangle of the window as whole pixels inside the slide.
+ *
+ * Around, because a turned slide lies across the window. */
+function boxAround(a, b) {
+  const corners = [a, b, new OpenSeadragon.Point(a.x, b.y), new OpenSeadragon.Point(b.x, a.y)].map(
+    (corner) => viewer.viewport.viewerElementToImageCoordinates(corner),
+  );
   const clamp = (value, most) => Math.round(Math.min(Math.max(value, 0), most));
-  const x = clamp(Math.min(from.x, to.x), slide.width);
-  const y = clamp(Math.min(from.y, to.y), slide.height);
-  return {
-    x,
-    y,
-    width: clamp(Math.max(from.x, to.x), slide.width) - x,
-    height: clamp(Math.max(from.y, to.y), slide.height) - y,
+  const span = (name, most) => {
+    const values = corners.map((corner) => corner[name]);
+    const least = clamp(Math.min(...values), most);
+    return [least, clamp(Math.max(...values), most) - least];
   };
+  const [x, width] = span("x", slide.width);
+  const [y, height] = span("y", slide.height);
+  return { x, y, width, height };
 }
 
 function viewAsBox() {
-  const bounds = viewer.viewport.getBounds(true);
-  const next = rectangleBetween(bounds.getTopLeft(), bounds.getBottomRight());
+  const size = viewer.viewport.getContainerSize();
+  const next = boxAround(new OpenSeadragon.Point(0, 0), size);
   if (next.width > 0 && next.height > 0) setBox(next);
 }
 
@@ -159,7 +162,7 @@ viewer.addHandler("canvas-press", (event) => {
 viewer.addHandler("canvas-drag", (event) => {
   if (!isDrawing || !start) return;
   event.preventDefaultAction = true;
-  const next = rectangleBetween(start, viewer.viewport.pointFromPixel(event.position));
+  const next = boxAround(viewer.viewport.pixelFromPoint(start, true), event.position);
   if (next.width > 0 && next.height > 0) setBox(next);
 });
 viewer.addHandler("canvas-drag-end", (event) => {
@@ -171,10 +174,16 @@ viewer.addHandler("canvas-drag-end", (event) => {
 
 // --- buttons and keys ------------------------------------------------------------------------------
 
+const TURN = 15;
 const acts = {
   "zoom-in": () => viewer.viewport.zoomBy(1.5),
   "zoom-out": () => viewer.viewport.zoomBy(1 / 1.5),
-  home: () => viewer.viewport.goHome(),
+  home: () => {
+    viewer.viewport.setRotation(0);
+    viewer.viewport.goHome();
+  },
+  "turn-left": () => viewer.viewport.rotateBy(-TURN),
+  "turn-right": () => viewer.viewport.rotateBy(TURN),
   draw: () => setDrawing(!isDrawing),
   "view-as-box": viewAsBox,
   "clear-box": () => setBox(null),
@@ -205,6 +214,8 @@ viewer.addHandler("canvas-key", (event) => {
   // OpenSeadragon turns and mirrors on r and f: a slide is not to be mirrored by a slip.
   if (key === "f" || key === "r") event.preventDefaultAction = true;
   else if (key >= "1" && key <= "9" && power) zoomToPower(Number(power.dataset.power));
+  else if (key === "[") acts["turn-left"]();
+  else if (key === "]") acts["turn-right"]();
   else if (key === "b") setDrawing(!isDrawing);
   else if (key === "v") viewAsBox();
   else if (key === "escape") isDrawing ? setDrawing(false) : setBox(null);

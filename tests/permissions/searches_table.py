@@ -14,6 +14,8 @@ SEARCHES = [
         form=True,
     ),
     Row("search_slide", "POST", of="slide_image", ok=302, gate=True, nobody=403, form=True),
+    Row("compare", of="slide_image"),
+    Row("slide_places", of="slide_image"),
     Row("search_results", of="search"),
     Row("searches_recent", nobody=403),
     Row("saved_searches", nobody=403),
