@@ -25,7 +25,8 @@ const panes = [...document.querySelectorAll(".compare-pane")].map((element) => {
     showNavigationControl: false,
     maxZoomPixelRatio: 4,
     minZoomImageRatio: 0.5,
-    visibilityRatio: 0.1,
+    // A slide that follows may be led past its edge; it must come back by the same way.
+    visibilityRatio: 0,
     animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.4,
     imageLoaderLimit: 4,
     timeout: 60000,
