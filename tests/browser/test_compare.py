@@ -25,8 +25,13 @@ def test_the_kinds_of_tissue_are_walked_through(viewer):  # noqa: F811
 
 
 def stands(page) -> list[dict[str, float]]:
+    """Return where the panes stand, once they stand still: a key moves them over some frames."""
     until(page, "document.body.dataset.ready === 'true'")
-    return page.evaluate("comparePanes()")
+    before = None
+    while before != (now := page.evaluate("comparePanes()")):
+        before = now
+        page.wait_for_timeout(300)
+    return now
 
 
 def test_an_answer_is_compared_in_micrometres(viewer):  # noqa: F811
