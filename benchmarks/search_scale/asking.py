@@ -15,6 +15,8 @@ KINDS = ["slide", "region", "words", "common word", "slide and words", "words to
 
 def percentiles(seconds: list[float]) -> str:
     """Return p50, p95 and p99 in milliseconds."""
+    if not seconds:
+        return "   no answer in that time"
     return "".join(
         f"{value:8.1f}" for value in np.percentile(np.array(seconds) * 1000, [50, 95, 99])
     )
@@ -94,13 +96,15 @@ class Client:
 
     def ask(self, question: Question) -> tuple[float, dict, list[int]]:
         """Return seconds, stages and the slides that answered, best first."""
+        from cases.row_scope import acting_for_user
         from retrieval.models import SearchHit
         from retrieval.services.search import search_run
 
         _Meaning.diagnosis = question.diagnosis
         _Meaning.tissue = question.kind == "words to tissue"
         started = time.perf_counter()
-        made = search_run(self.user, **question.ask)
+        with acting_for_user(self.user):  # the second lock, as in a request
+            made = search_run(self.user, **question.ask)
         seconds = time.perf_counter() - started
         hits = SearchHit.objects.filter(query=made).order_by("rank")
         answered = [int(pk) & (2**40 - 1) for pk in hits.values_list("slide_image_id", flat=True)]

@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from django.conf import settings
 
 from benchmarks.machine import cpu_name
 from benchmarks.search_scale import asking, loading, rivals, truth
@@ -18,7 +19,8 @@ def run(asked: argparse.Namespace) -> None:
     world = World()
     asking.without_encoders(world)
     print(f"\n{asked.slides:,} slides on {cpu_name()}, {os.cpu_count()} cores,", end=" ")
-    print(f"Python {platform.python_version()}; sentence encoding is left out")
+    lock = "on" if settings.ROW_SECURITY else "off"
+    print(f"Python {platform.python_version()}; row security {lock}; sentences are not encoded")
     costs()
     sizes(asked.slides)
     one_client(world, asked)
@@ -33,11 +35,13 @@ def run(asked: argparse.Namespace) -> None:
 
 def costs() -> None:
     """Measure what the planner goes by, as `manage.py measure_search` does, and print it."""
+    from cases.row_scope import acting_for_system
     from retrieval.models import EmbeddingModel
     from retrieval.services.search_costs import TooFewSlides, search_costs_measure
 
     try:
-        row = search_costs_measure(model=EmbeddingModel.objects.get(modality="image"))
+        with acting_for_system("as the worker that measures it"):
+            row = search_costs_measure(model=EmbeddingModel.objects.get(modality="image"))
     except TooFewSlides as error:
         print(error.message)
         return
