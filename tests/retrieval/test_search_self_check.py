@@ -151,7 +151,7 @@ def test_measured_costs_are_what_the_plan_uses(monkeypatch):
     assert row.slides == 1500
     assert row.exact_us > 0
     assert row.visit_us > 0
-    assert set(row.ef_search) == {"200", "500"}
+    assert set(row.ef_search) == {"400", "1000"}
     assert all(ef >= int(answers) for answers, ef in row.ef_search.items())
     used = costs_of(model)
     assert (used.exact_us, used.visit_us, used.walk_us) == (

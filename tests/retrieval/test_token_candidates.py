@@ -58,6 +58,7 @@ def test_a_focus_of_one_token_in_sixteen_is_found(monkeypatch):
         cursor.execute("ANALYZE retrieval_slideembedding")
     # In an archive of this size one token is a larger share of all than in one of a million slides.
     monkeypatch.setattr(search_evidence, "PROBED_SHARE", 0.05)
+    monkeypatch.setattr(search_evidence, "CANDIDATES", 200)
     hidden_in, asking = rows[-2].slide_image, rows[-1].slide_image
     member = make_member(department, Role.PATHOLOGIST)
 
