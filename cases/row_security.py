@@ -100,63 +100,56 @@ CREATE OR REPLACE FUNCTION pathsearch_user() RETURNS bigint
 CREATE OR REPLACE FUNCTION pathsearch_cases() RETURNS uuid[]
     LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT coalesce(nullif(current_setting('pathsearch.cases', true), ''), '{}')::uuid[] $$;
--- These read past the policies (or policies would ask each other in a circle), and tell no more
--- than ids that are opened to the departments and cases of this connection. An entry opens a slide
--- of its cohort's own department alone, or sharing could be passed on. (A SET clause would do it
--- in less words, but no one except a superuser may write it for a setting of our own.)
-CREATE OR REPLACE FUNCTION pathsearch_opened_images() RETURNS SETOF uuid
-    LANGUAGE plpgsql STABLE ROWS 100 AS $$
-DECLARE
-    before text := coalesce(current_setting('pathsearch.system', true), '');
-BEGIN
-    PERFORM set_config('pathsearch.system', 'on', true);
-    RETURN QUERY
+"""
+
+# What sharing opens, by the kind of id. An entry opens a slide of its cohort's own department
+# alone, or sharing could be passed on. Values that are looked up are variables or arrays: a call
+# inside of a condition would keep Postgres from its indexes, and have it read whole tables.
+_OPENED = {
+    "images": """
     SELECT entry.slide_image_id FROM cases_cohortentry AS entry
     JOIN cases_cohort AS cohort ON cohort.id = entry.cohort_id
     JOIN cases_cohort_shared_with AS shared ON shared.cohort_id = cohort.id
     JOIN cases_slideimage AS image ON image.id = entry.slide_image_id
-    WHERE entry.removed_at IS NULL AND shared.department_id = ANY (pathsearch_departments())
+    WHERE entry.removed_at IS NULL AND shared.department_id = ANY (own_departments)
       AND image.department_id = cohort.department_id
     UNION
     SELECT image.id FROM cases_slideimage AS image
     JOIN cases_slide AS slide ON slide.id = image.slide_id
-    WHERE slide.case_id = ANY (pathsearch_cases());
-    PERFORM set_config('pathsearch.system', before, true);
-END $$;
-CREATE OR REPLACE FUNCTION pathsearch_opened_cases() RETURNS SETOF uuid
-    LANGUAGE plpgsql STABLE ROWS 100 AS $$
-DECLARE
-    before text := coalesce(current_setting('pathsearch.system', true), '');
-BEGIN
-    PERFORM set_config('pathsearch.system', 'on', true);
-    RETURN QUERY
+    WHERE slide.case_id = ANY (own_cases)""",
+    "cases": """
     SELECT slide.case_id FROM cases_slideimage AS image
     JOIN cases_slide AS slide ON slide.id = image.slide_id
-    WHERE image.id IN (SELECT pathsearch_opened_images())
-    UNION SELECT unnest(pathsearch_cases());
-    PERFORM set_config('pathsearch.system', before, true);
-END $$;
-CREATE OR REPLACE FUNCTION pathsearch_opened_patients() RETURNS SETOF uuid
+    WHERE image.id = ANY (ARRAY(SELECT pathsearch_opened_images()))
+    UNION SELECT unnest(own_cases)""",
+    "patients": """
+    SELECT patient_id FROM cases_case WHERE id = ANY (ARRAY(SELECT pathsearch_opened_cases()))""",
+    "reports": """
+    SELECT id FROM cases_report WHERE case_id = ANY (ARRAY(SELECT pathsearch_opened_cases()))""",
+}
+
+
+def _opening_function(kind: str, query: str) -> str:
+    """Return the function of what sharing opens, as SQL.
+
+    It reads past the policies (or policies would ask each other in a circle), and tells no more
+    than ids that are opened to the departments and cases of this connection. (A SET clause would
+    do it in less words, but no one except a superuser may write it for a setting of our own.)
+    """
+    return f"""
+CREATE OR REPLACE FUNCTION pathsearch_opened_{kind}() RETURNS SETOF uuid
     LANGUAGE plpgsql STABLE ROWS 100 AS $$
 DECLARE
     before text := coalesce(current_setting('pathsearch.system', true), '');
+    own_departments bigint[] := pathsearch_departments();
+    own_cases uuid[] := pathsearch_cases();
 BEGIN
     PERFORM set_config('pathsearch.system', 'on', true);
-    RETURN QUERY
-    SELECT patient_id FROM cases_case WHERE id IN (SELECT pathsearch_opened_cases());
-    PERFORM set_config('pathsearch.system', before, true);
-END $$;
-CREATE OR REPLACE FUNCTION pathsearch_opened_reports() RETURNS SETOF uuid
-    LANGUAGE plpgsql STABLE ROWS 100 AS $$
-DECLARE
-    before text := coalesce(current_setting('pathsearch.system', true), '');
-BEGIN
-    PERFORM set_config('pathsearch.system', 'on', true);
-    RETURN QUERY
-    SELECT id FROM cases_report WHERE case_id IN (SELECT pathsearch_opened_cases());
+    RETURN QUERY{query};
     PERFORM set_config('pathsearch.system', before, true);
 END $$;
 """
+
 
 # The operators of the search fields. Postgres asks an index for them before a policy only where
 # they are marked so; they answer no more than their own result. Only a superuser may mark them.
@@ -221,7 +214,7 @@ def install(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _script(policies: Mapping[str, str], tables: list[str]) -> str:
-    parts = [_FUNCTIONS]
+    parts = [_FUNCTIONS, *(_opening_function(kind, query) for kind, query in _OPENED.items())]
     for table, rule in policies.items():
         whole = f"{SYSTEM} OR {rule}"
         parts.append(
