@@ -17,6 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.query import Archive
+from benchmarks.scratch import scratch_database
 from benchmarks.work_list import PAGES, fill
 
 LISTED = (
@@ -35,16 +36,7 @@ def main() -> None:
     parser.add_argument("--slides", type=int, default=5_000)
     parser.add_argument("--repeats", type=int, default=20)
     asked = parser.parse_args()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pathsearch_site.settings.testing")
-    os.environ.setdefault("TEST_DB_SUFFIX", "_benchmark")
-    import django
-
-    django.setup()
-    from django.test.utils import setup_databases, setup_test_environment, teardown_databases
-
-    setup_test_environment()
-    made = setup_databases(verbosity=0, interactive=False, keepdb=False)
-    try:
+    with scratch_database(with_pages=True):
         print(
             f"machine   {platform.machine()}; {os.cpu_count()} cores; {asked.cases} cases in the"
             f" list, {asked.slides} slides searched; {asked.repeats} times each\n"
@@ -53,8 +45,6 @@ def main() -> None:
         print(f"{'':40}{'p50':>8}{'p95':>8}{'p50':>8}{'p95':>8}{'p50':>11}   ms")
         lists(asked.cases, asked.repeats)
         searches(asked.slides, asked.repeats)
-    finally:
-        teardown_databases(made, verbosity=0)
 
 
 def by_turns(name: str, ask: Callable[[], object], repeats: int, logged: list[float]) -> None:

@@ -15,6 +15,8 @@ import time
 
 import numpy as np
 
+from benchmarks.scratch import scratch_database
+
 WRITERS = 8
 
 
@@ -22,18 +24,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, default=20_000)
     asked = parser.parse_args()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pathsearch_site.settings.testing")
-    os.environ.setdefault("TEST_DB_SUFFIX", "_benchmark")
-    import django
-
-    django.setup()
-    from django.test.utils import setup_databases, teardown_databases
-
-    made = setup_databases(verbosity=0, interactive=False, keepdb=False)
-    try:
+    with scratch_database():
         measure(asked.events)
-    finally:
-        teardown_databases(made, verbosity=0)
 
 
 def measure(events: int) -> None:

@@ -16,11 +16,12 @@ tokens and the words' vector are made here.
 """
 
 import argparse
-import os
 import time
 import uuid
 
 import numpy as np
+
+from benchmarks.scratch import scratch_database
 
 DIMENSION, TEXT_DIMENSION, TOKENS = 1280, 384, 16
 DEPARTMENTS = 100
@@ -36,20 +37,8 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="keep the scratch database")
     asked = parser.parse_args()
 
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pathsearch_site.settings.testing")
-    os.environ.setdefault("TEST_DB_SUFFIX", "_benchmark")
-    import django
-
-    django.setup()
-    from django.test.utils import setup_databases, teardown_databases
-
-    # As tests do: a database of another name, migrated, and dropped at the end.
-    made = setup_databases(verbosity=0, interactive=False, keepdb=False)
-    try:
+    with scratch_database(keep=asked.keep):
         measure(asked.slides, asked.queries, np.random.default_rng(asked.seed))
-    finally:
-        if not asked.keep:
-            teardown_databases(made, verbosity=0)
 
 
 def measure(slides: int, queries: int, rng: np.random.Generator) -> None:

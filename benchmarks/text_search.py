@@ -20,10 +20,11 @@ Reports are found by words alone here: no encoder, no slides.
 import argparse
 import csv
 import gzip
-import os
 import statistics
 import time
 from pathlib import Path
+
+from benchmarks.scratch import scratch_database
 
 # (group, words, cancer types that answer). Types as TCGA names them.
 QUERIES = (
@@ -142,18 +143,8 @@ def main() -> None:
     if not (asked.data / "reports.csv.gz").is_file():
         raise SystemExit(f"There is no reports.csv.gz in {asked.data}; see --data.")
 
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pathsearch_site.settings.testing")
-    os.environ.setdefault("TEST_DB_SUFFIX", "_benchmark_text")
-    import django
-
-    django.setup()
-    from django.test.utils import setup_databases, teardown_databases
-
-    made = setup_databases(verbosity=0, interactive=False, keepdb=False)
-    try:
+    with scratch_database("_benchmark_text"):
         measure(*read(asked.data, asked.reports))
-    finally:
-        teardown_databases(made, verbosity=0)
 
 
 def read(folder: Path, most: int) -> tuple[list[tuple[str, str]], int]:

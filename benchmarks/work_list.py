@@ -15,6 +15,8 @@ import time
 
 import numpy as np
 
+from benchmarks.scratch import scratch_database
+
 PAGES = {
     "first page": {},
     "search: accession number": {"text": "S26-054321"},
@@ -80,19 +82,8 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=20)
     asked = parser.parse_args()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pathsearch_site.settings.testing")
-    os.environ.setdefault("TEST_DB_SUFFIX", "_benchmark")
-    import django
-
-    django.setup()
-    from django.test.utils import setup_databases, setup_test_environment, teardown_databases
-
-    setup_test_environment()
-    made = setup_databases(verbosity=0, interactive=False, keepdb=False)
-    try:
+    with scratch_database(with_pages=True):
         measure(asked.cases, asked.repeats)
-    finally:
-        teardown_databases(made, verbosity=0)
 
 
 def fill(cases: int):

@@ -50,12 +50,6 @@ class PlacesField(models.BinaryField):
             value = places_to_bytes(value)
         return super().get_prep_value(value)
 
-    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
-        """Pack, then as any bytes."""
-        if isinstance(value, list):
-            value = places_to_bytes(value)
-        return super().get_db_prep_value(value, connection, prepared)
-
     def value_to_string(self, obj: Any) -> str:
         """Return the text of a fixture."""
         value = self.value_from_object(obj)

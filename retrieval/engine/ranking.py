@@ -54,17 +54,11 @@ def pad_mosaics(
     if not mosaics or len(mosaics) != len(shares):
         raise ValueError("one array of shares is needed per mosaic, and at least one mosaic")
     width = mosaics[0].shape[1]
-    longest = max(len(tokens) for tokens in mosaics)
-    padded = np.zeros((len(mosaics), longest, width), dtype=np.float32)
-    weights = np.zeros((len(mosaics), longest), dtype=np.float32)
-    present = np.zeros((len(mosaics), longest), dtype=bool)
-    for c, (tokens, share) in enumerate(zip(mosaics, shares, strict=True)):
+    for tokens, share in zip(mosaics, shares, strict=True):
         if tokens.ndim != 2 or tokens.shape[1] != width or len(tokens) != len(share):
             raise ValueError("mosaics must be (M, D) of one width D, with M shares each")
-        padded[c, : len(tokens)] = tokens
-        weights[c, : len(tokens)] = normalised_shares(share)
-        present[c, : len(tokens)] = True
-    return padded, weights, present
+    counts = np.array([len(tokens) for tokens in mosaics])
+    return pad_tokens(np.concatenate(mosaics), np.concatenate(shares), counts)
 
 
 def pad_tokens(

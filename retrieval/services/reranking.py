@@ -74,7 +74,7 @@ def _by_reports(
 ) -> dict[UUID, float]:
     cases = {hit.slide_image.pk: hit.case.pk for hit in results.hits}
     vectors = {
-        case: np.asarray(vector.to_list() if hasattr(vector, "to_list") else vector, np.float64)
+        case: np.asarray(vector, np.float64)
         for case, vector in ReportEmbedding.objects.visible_to(user)
         .filter(
             model=results.query.text_model,

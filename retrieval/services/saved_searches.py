@@ -17,9 +17,8 @@ from cases.errors import Conflict, DomainError
 from cases.models import Report
 from cases.permissions import departments_with
 from cases.services.audit import Action, access_event_record
-from retrieval.filters import SearchFilters
 from retrieval.models import SavedSearch, SearchQuery, SlideEmbedding
-from retrieval.services.search import search_run
+from retrieval.services.search import search_again
 
 log = logging.getLogger(__name__)
 
@@ -103,16 +102,7 @@ def saved_search_check(*, saved: SavedSearch) -> bool:
         return False
     now = timezone.now()
     with transaction.atomic():
-        answer = search_run(
-            user,
-            repeat=query if query.asks_by_image else None,
-            text=query.text,
-            is_literal=query.is_literal,
-            filters=SearchFilters.from_json(query.filters),
-            image_weight=query.image_weight,
-            text_weight=query.text_weight,
-            include_same_patient=query.include_same_patient,
-        )
+        answer = search_again(user, query)
         fresh = _fresh(saved, answer)
         if fresh:
             answer.is_automatic = True

@@ -221,8 +221,10 @@ def _stored(
     return query
 
 
-def search_refine(user: Any, query: SearchQuery) -> SearchQuery:
-    """Ask a question anew, moved by the reader's own marks on its answers; stored as a new one.
+def search_again(
+    user: Any, query: SearchQuery, *, refinement: Refinement | None = None
+) -> SearchQuery:
+    """Ask a question anew as it was asked, with the rights of this moment; stored as a new one.
 
     The caller has checked that the user may see the question, and its slide image.
     """
@@ -235,8 +237,20 @@ def search_refine(user: Any, query: SearchQuery) -> SearchQuery:
         image_weight=query.image_weight,
         text_weight=query.text_weight,
         include_same_patient=query.include_same_patient,
-        refinement=refinement_of(user, query),
+        refinement=refinement,
     )
 
 
-__all__ = ["EncoderUnavailable", "Region", "mosaic_share", "search_refine", "search_run"]
+def search_refine(user: Any, query: SearchQuery) -> SearchQuery:
+    """Ask a question anew, moved by the reader's own marks on its answers."""
+    return search_again(user, query, refinement=refinement_of(user, query))
+
+
+__all__ = [
+    "EncoderUnavailable",
+    "Region",
+    "mosaic_share",
+    "search_again",
+    "search_refine",
+    "search_run",
+]

@@ -19,6 +19,12 @@ def anna(lung):
 
 
 @pytest.fixture
+def signed_in(anna, client):
+    """Let Anna sit at the browser; for `usefixtures`."""
+    client.force_login(anna)
+
+
+@pytest.fixture
 def image_model():
     return make_model("image")
 

@@ -14,7 +14,6 @@ from retrieval.services.feedback import feedback_give
 from retrieval.services.reranking import reranked
 from retrieval.services.search import search_run
 from tests.factories import (
-    DepartmentFactory,
     ReportFactory,
     SlideFactory,
     SlideImageFactory,
@@ -23,7 +22,7 @@ from tests.factories import (
 )
 from tests.retrieval.vectors import axis, between, embed, embed_report, make_model, unit
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 
 
 def leaning(side: int, cosine: float) -> np.ndarray:
@@ -32,34 +31,17 @@ def leaning(side: int, cosine: float) -> np.ndarray:
 
 
 @pytest.fixture
-def model():
-    return make_model("image")
-
-
-@pytest.fixture
-def lung():
-    return DepartmentFactory(code="lung")
-
-
-@pytest.fixture
-def anna(lung, client):
-    user = make_member(lung, Role.PATHOLOGIST, username="anna")
-    client.force_login(user)
-    return user
-
-
-@pytest.fixture
-def asked(lung, model, anna):
+def asked(lung, image_model, anna):
     """Return a question whose answers come by falling nearness: 0.9, 0.8, 0.7, 0.6.
 
     The second and the fourth lean to the same side, the others to another.
     """
     for share, side in ((0.9, 1), (0.8, 2), (0.7, 1), (0.6, 2)):
         image = make_slide_image(lung)
-        embed(image, model, leaning(side, share))
+        embed(image, image_model, leaning(side, share))
         ReportFactory(case=image.slide.case, diagnosis_line=f"={share}")
     slide = make_slide_image(lung)
-    embed(slide, model, axis(0))
+    embed(slide, image_model, axis(0))
     return search_run(anna, slide_image=slide)
 
 
@@ -113,10 +95,10 @@ def test_a_verdict_brings_the_list_in_the_new_order(client, anna, asked):
     assert b"Ordered by your marks" not in client.get(address).content
 
 
-def test_slides_of_one_patient_are_one_answer(client, anna, lung, model, asked):
+def test_slides_of_one_patient_are_one_answer(client, anna, lung, image_model, asked):
     case = asked.hits.order_by("rank").first().slide_image.slide.case
     more = SlideImageFactory(slide=SlideFactory(case=case))
-    embed(more, model, between(0, 1, 0.5))
+    embed(more, image_model, between(0, 1, 0.5))
     query = search_run(anna, slide_image=asked.slide_image)
     page = client.get(reverse("search_results", args=[query.pk])).content.decode()
     assert "5 slides found" in page
@@ -134,12 +116,12 @@ def test_the_matched_places_are_boxed_on_the_whole_slide(client, anna, asked):
     assert f'<rect x="{int(place["x_l0"])}" y="{int(place["y_l0"])}"' in page
 
 
-def test_little_tissue_is_said(client, anna, model, asked):
+def test_little_tissue_is_said(client, anna, image_model, asked):
     hit = asked.hits.order_by("rank").first()
     index = SlideIndex.objects.create(
-        department=hit.department, slide_image=hit.slide_image, model=model, state="indexed"
+        department=hit.department, slide_image=hit.slide_image, model=image_model, state="indexed"
     )
-    model_area = (model.patch_px * model.mpp / 1000) ** 2
+    model_area = (image_model.patch_px * image_model.mpp / 1000) ** 2
     address = reverse("search_results", args=[asked.pk])
     for mm2, said in ((0.5, True), (2.0, False)):
         index.patch_count = round(mm2 / model_area)

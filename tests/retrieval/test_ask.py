@@ -10,19 +10,7 @@ from retrieval.selectors_facets import facets_counted
 from retrieval.services.search import search_run
 from tests.factories import DepartmentFactory, ReportFactory, make_member, make_slide_image
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def lung():
-    return DepartmentFactory(code="lung")
-
-
-@pytest.fixture
-def anna(lung, client):
-    user = make_member(lung, Role.PATHOLOGIST, username="anna")
-    client.force_login(user)
-    return user
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 
 
 def put(department, organ, stain="H&E", code="8140/3"):

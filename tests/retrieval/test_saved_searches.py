@@ -14,7 +14,7 @@ from retrieval.tasks import saved_search_task
 from tests.factories import DepartmentFactory, ReportFactory, make_member, make_slide_image
 from tests.retrieval.vectors import axis, between, embed, make_model
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 
 
 @pytest.fixture(autouse=True)
@@ -25,44 +25,27 @@ def meaning(monkeypatch):
 
 
 @pytest.fixture
-def model():
-    return make_model("image")
-
-
-@pytest.fixture
-def lung():
-    return DepartmentFactory(code="lung")
-
-
-@pytest.fixture
-def anna(lung, client):
-    user = make_member(lung, Role.PATHOLOGIST, username="anna")
-    client.force_login(user)
-    return user
-
-
-@pytest.fixture
-def saved(client, anna, lung, model):
+def saved(client, anna, lung, image_model):
     """Return anna's saved search by a slide, which one other slide answers."""
-    add(lung, model, 0.6)
+    add(lung, image_model, 0.6)
     asked = make_slide_image(lung)
-    embed(asked, model, axis(0))
+    embed(asked, image_model, axis(0))
     query = search_run(anna, slide_image=asked)
     answer = client.post(reverse("saved_search_new", args=[query.pk]), {"name": " Kept  one "})
     assert answer.url == reverse("search_results", args=[query.pk])
     return SavedSearch.objects.get()
 
 
-def add(department, model, share):
+def add(department, image_model, share):
     image = make_slide_image(department)
-    embed(image, model, between(0, 1, share))
+    embed(image, image_model, between(0, 1, share))
     return image
 
 
-def test_something_new_is_told_once(client, anna, lung, model, saved):
+def test_something_new_is_told_once(client, anna, lung, image_model, saved):
     assert saved.name == "Kept one"
     assert saved_search_task() == 0
-    new = add(lung, model, 0.9)
+    new = add(lung, image_model, 0.9)
     assert saved_search_task() == 1
     saved.refresh_from_db()
     assert saved.fresh == [new.pk]
@@ -78,7 +61,9 @@ def test_something_new_is_told_once(client, anna, lung, model, saved):
     assert b"new slide" not in client.get(reverse("work_list")).content
 
 
-def test_nothing_is_asked_while_nothing_is_new_and_nothing_is_kept_of_it(anna, lung, model, saved):
+def test_nothing_is_asked_while_nothing_is_new_and_nothing_is_kept_of_it(
+    anna, lung, image_model, saved
+):
     before = SearchQuery.objects.count()
     asked = AccessEvent.objects.filter(action="search").count()
     assert saved_search_task() == 0
@@ -90,33 +75,33 @@ def test_nothing_is_asked_while_nothing_is_new_and_nothing_is_kept_of_it(anna, l
     assert SearchQuery.objects.count() == before
 
 
-def test_what_the_owner_does_not_see_tells_nothing(anna, model, saved):
+def test_what_the_owner_does_not_see_tells_nothing(anna, image_model, saved):
     liver = DepartmentFactory(code="liver")
-    hidden = add(liver, model, 0.95)
+    hidden = add(liver, image_model, 0.95)
     assert saved_search_task() == 0
     cohort = Cohort.objects.create(department=liver, name="Shared")
     CohortEntry.objects.create(cohort=cohort, slide_image=hidden)
     cohort.shared_with.add(anna.memberships.get().department)
-    later = add(liver, model, 0.9)
+    later = add(liver, image_model, 0.9)
     CohortEntry.objects.create(cohort=cohort, slide_image=later)
     assert saved_search_task() == 1
     saved.refresh_from_db()
     assert later.pk in saved.fresh
 
 
-def test_who_lost_the_rights_is_told_nothing(anna, lung, model, saved):
-    add(lung, model, 0.9)
+def test_who_lost_the_rights_is_told_nothing(anna, lung, image_model, saved):
+    add(lung, image_model, 0.9)
     anna.memberships.all().delete()
     assert saved_search_task() == 0
     saved.refresh_from_db()
     assert saved.answer is None
 
 
-def test_only_the_best_answers_count(anna, lung, model, saved, monkeypatch):
+def test_only_the_best_answers_count(anna, lung, image_model, saved, monkeypatch):
     monkeypatch.setattr(service, "TOP", 1)
-    add(lung, model, 0.3)
+    add(lung, image_model, 0.3)
     assert saved_search_task() == 0
-    add(lung, model, 0.9)
+    add(lung, image_model, 0.9)
     assert saved_search_task() == 1
 
 
@@ -130,8 +115,8 @@ def test_a_new_report_answers_words(client, anna, lung):
     assert SavedSearch.objects.get().fresh == [image.pk]
 
 
-def test_what_the_site_asked_is_not_in_ones_history(client, anna, lung, model, saved):
-    add(lung, model, 0.9)
+def test_what_the_site_asked_is_not_in_ones_history(client, anna, lung, image_model, saved):
+    add(lung, image_model, 0.9)
     saved_search_task()
     answer = SavedSearch.objects.get().answer
     assert answer.is_automatic
@@ -157,21 +142,23 @@ def test_names_are_given_once_and_there_are_not_hundreds(client, anna, saved, mo
     assert SavedSearch.objects.count() == 1
 
 
-def test_one_that_cannot_be_asked_does_not_stop_the_others(anna, lung, model, saved, monkeypatch):
+def test_one_that_cannot_be_asked_does_not_stop_the_others(
+    anna, lung, image_model, saved, monkeypatch
+):
     other = SavedSearch.objects.create(
         user=anna, name="Broken", query=saved.query, checked_at=saved.query.created_at
     )
-    run = service.search_run
+    run = service.search_again
     calls = []
 
-    def sometimes(user, **asked):
+    def sometimes(user, query):
         calls.append(1)
         if len(calls) == 1:
             raise service.SavedNameTaken  # any error that people can act on
-        return run(user, **asked)
+        return run(user, query)
 
-    monkeypatch.setattr(service, "search_run", sometimes)
-    add(lung, model, 0.9)
+    monkeypatch.setattr(service, "search_again", sometimes)
+    add(lung, image_model, 0.9)
     assert saved_search_task() == 1
     assert len(calls) == 2
     assert other.pk

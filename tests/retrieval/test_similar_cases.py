@@ -18,40 +18,23 @@ from tests.factories import (
     make_member,
     make_slide_image,
 )
-from tests.retrieval.vectors import axis, embed, make_model, unit
+from tests.retrieval.vectors import axis, embed, unit
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def model():
-    return make_model("image")
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 
 
-@pytest.fixture
-def lung():
-    return DepartmentFactory(code="lung")
-
-
-@pytest.fixture
-def anna(lung, client):
-    user = make_member(lung, Role.PATHOLOGIST)
-    client.force_login(user)
-    return user
-
-
-def add(department, model, cosine, line=""):
+def add(department, image_model, cosine, line=""):
     image = make_slide_image(department)
-    embed(image, model, unit(cosine * axis(0) + np.sqrt(1 - cosine**2) * axis(1)))
+    embed(image, image_model, unit(cosine * axis(0) + np.sqrt(1 - cosine**2) * axis(1)))
     if line:
         ReportFactory(case=image.slide.case, diagnosis_line=line)
     return image
 
 
 @pytest.fixture
-def asked(lung, model):
+def asked(lung, image_model):
     image = make_slide_image(lung)
-    embed(image, model, axis(0))
+    embed(image, image_model, axis(0))
     return image
 
 
@@ -65,8 +48,8 @@ def numbers(*images) -> list[str]:
     return [image.slide.case.accession_number for image in images]
 
 
-def test_indexing_looks_them_up(lung, model, asked, monkeypatch):
-    near, far = add(lung, model, 0.9), add(lung, model, 0.4)
+def test_indexing_looks_them_up(lung, image_model, asked, monkeypatch):
+    near, far = add(lung, image_model, 0.9), add(lung, image_model, 0.4)
     monkeypatch.setattr(tasks.indexing, "index_run", lambda pk: SlideIndex.State.INDEXED)
     tasks.index_slide_task(str(asked.pk))
     kept = SlideNeighbours.objects.get(slide_image=asked)
@@ -76,11 +59,11 @@ def test_indexing_looks_them_up(lung, model, asked, monkeypatch):
     assert not SlideNeighbours.objects.filter(slide_image=near).exists()
 
 
-def test_they_wait_on_the_page_nearest_first_each_case_once(client, anna, lung, model, asked):
-    far, near = add(lung, model, 0.4), add(lung, model, 0.9, "Squamous carcinoma")
-    middle = add(lung, model, 0.7)
+def test_they_wait_on_the_page_nearest_first_each_case_once(client, anna, lung, image_model, asked):
+    far, near = add(lung, image_model, 0.4), add(lung, image_model, 0.9, "Squamous carcinoma")
+    middle = add(lung, image_model, 0.7)
     second = SlideImageFactory(slide=SlideFactory(case=near.slide.case))
-    embed(second, model, axis(0))
+    embed(second, image_model, axis(0))
     neighbours_compute(asked.pk)
     assert shown(client, asked) == numbers(near, middle, far)
     page = client.get(reverse("case_similar", args=[asked.slide.case_id])).content.decode()
@@ -90,23 +73,23 @@ def test_they_wait_on_the_page_nearest_first_each_case_once(client, anna, lung, 
     assert event.object_id == str(asked.slide.case_id)
 
 
-def test_what_was_looked_up_is_what_is_shown(client, anna, lung, model, asked):
+def test_what_was_looked_up_is_what_is_shown(client, anna, lung, image_model, asked):
     """Later slides do not change what waits, so that the list was in fact made ahead."""
-    first = [add(lung, model, cosine) for cosine in (0.8, 0.7, 0.6)]
+    first = [add(lung, image_model, cosine) for cosine in (0.8, 0.7, 0.6)]
     neighbours_compute(asked.pk)
-    add(lung, model, 0.95)
+    add(lung, image_model, 0.95)
     assert shown(client, asked) == numbers(*first)
     neighbours_compute(asked.pk)
     assert len(shown(client, asked)) == 4
 
 
-def test_other_slides_of_the_patient_are_not_similar_cases(client, anna, lung, model, asked):
+def test_other_slides_of_the_patient_are_not_similar_cases(client, anna, lung, image_model, asked):
     patient = asked.slide.case.patient
-    own = add(lung, model, 0.95)
+    own = add(lung, image_model, 0.95)
     own.slide.case.patient = patient
     own.slide.case.save()
     liver = DepartmentFactory(code="liver")
-    same = add(liver, model, 0.99)
+    same = add(liver, image_model, 0.99)
     same.slide.case.patient = PatientFactory(
         department=liver, mrn=patient.mrn, mrn_issuer=patient.mrn_issuer
     )
@@ -115,11 +98,11 @@ def test_other_slides_of_the_patient_are_not_similar_cases(client, anna, lung, m
     assert shown(client, asked) == []
 
 
-def test_a_reader_of_another_department_gets_what_they_see(client, lung, model, asked):
-    hidden = [add(lung, model, cosine) for cosine in (0.95, 0.9, 0.85, 0.8)]
+def test_a_reader_of_another_department_gets_what_they_see(client, lung, image_model, asked):
+    hidden = [add(lung, image_model, cosine) for cosine in (0.95, 0.9, 0.85, 0.8)]
     neighbours_compute(asked.pk)
     liver = DepartmentFactory(code="liver")
-    own = add(liver, model, 0.5)
+    own = add(liver, image_model, 0.5)
     cohort = Cohort.objects.create(department=lung, name="Shared")
     for image in (asked, hidden[3]):
         CohortEntry.objects.create(cohort=cohort, slide_image=image)
@@ -130,7 +113,7 @@ def test_a_reader_of_another_department_gets_what_they_see(client, lung, model, 
     assert seen == {image.slide.case.patient_id for image in (hidden[3], own)}
 
 
-def test_a_case_that_is_not_indexed_says_so(client, anna, lung, model):
+def test_a_case_that_is_not_indexed_says_so(client, anna, lung, image_model):
     image = make_slide_image(lung)
     assert neighbours_compute(image.pk) == 0
     assert shown(client, image) == []
