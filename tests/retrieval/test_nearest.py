@@ -1,7 +1,5 @@
 """Distance SQL: a restricted user's neighbours are those of an exact search in their scope."""
 
-import uuid
-
 import numpy as np
 import pytest
 from django.db import connection
@@ -10,7 +8,8 @@ from cases.models import Department, SlideImage
 from cases.permissions import Role
 from retrieval.models import SlideEmbedding
 from retrieval.querysets import vector_index_ensure, vector_index_name
-from tests.factories import CaseFactory, DepartmentFactory, SlideFactory, make_member
+from tests.factories import DepartmentFactory, make_member
+from tests.retrieval.many_slides import many_slides, units
 from tests.retrieval.vectors import make_model
 
 pytestmark = pytest.mark.django_db
@@ -20,45 +19,8 @@ SLIDES = 20_000
 DEPARTMENTS = 50
 
 
-def many_slides(model, departments, vectors) -> None:
-    """Deal the vectors out to the departments, row by row."""
-    glass = [SlideFactory(case=CaseFactory(department=d)) for d in departments]
-    images = [
-        SlideImage(
-            slide=glass[i % len(glass)],
-            department=departments[i % len(glass)],
-            source_format="vendor",
-            content_sha256=uuid.uuid4().hex,
-            path="none",
-            size_bytes=1,
-            width_l0=1,
-            height_l0=1,
-            level_count=1,
-            mpp=0.5,
-            mpp_source="file",
-        )
-        for i in range(len(vectors))
-    ]
-    SlideImage.objects.bulk_create(images, batch_size=2000)
-    SlideEmbedding.objects.bulk_create(
-        (
-            SlideEmbedding(
-                slide_image=image,
-                department=image.department,
-                model=model,
-                vector=vector.tolist(),
-                mosaic=b"",
-                places=[],
-            )
-            for image, vector in zip(images, vectors, strict=True)
-        ),
-        batch_size=2000,
-    )
-
-
 def random_units(count: int, seed: int) -> np.ndarray:
-    rows = np.random.default_rng(seed).normal(size=(count, DIMENSION)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return units(count, seed, DIMENSION)
 
 
 def test_one_row_in_fifty_through_hnsw_equals_exact_search(settings):

@@ -14,7 +14,7 @@ from retrieval.models import SlideEmbedding
 from retrieval.querysets_planned import plans_forget
 from retrieval.services.search import search_run
 from tests.factories import DepartmentFactory, make_member
-from tests.retrieval.test_search_self_check import DIMENSION, add_slides, units
+from tests.retrieval.many_slides import DIMENSION, add_slides, units
 from tests.retrieval.vectors import make_model
 
 pytestmark = pytest.mark.django_db

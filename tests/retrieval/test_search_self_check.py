@@ -1,28 +1,23 @@
 """The self-check finds an index that lost half of its rows; what was measured is what is used."""
 
-import uuid
 from io import StringIO
 
-import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.urls import reverse
 
-from cases.models import SlideImage
 from retrieval.models import SearchCosts, SearchSelfCheck, SlideEmbedding
 from retrieval.querysets import vector_index_name
 from retrieval.querysets_planned import costs_of, plans_forget
 from retrieval.services import search_costs
 from retrieval.services.search_self_check import self_checks_run
 from retrieval.tasks import search_self_check_task
-from tests.factories import CaseFactory, DepartmentFactory, SlideFactory
+from tests.factories import DepartmentFactory
+from tests.retrieval.many_slides import DIMENSION, add_slides, units
 from tests.retrieval.vectors import make_model
 
 pytestmark = pytest.mark.django_db
-
-DIMENSION = 16
-PATIENTS = 4
 
 
 @pytest.fixture(autouse=True)
@@ -30,44 +25,6 @@ def _nothing_remembered():
     plans_forget()
     yield
     plans_forget()
-
-
-def add_slides(model, department, vectors) -> None:
-    """Add slides of some patients, each with one token, its vector."""
-    glass = [SlideFactory(case=CaseFactory(department=department)) for _ in range(PATIENTS)]
-    images = SlideImage.objects.bulk_create(
-        SlideImage(
-            slide=glass[i % PATIENTS],
-            department=department,
-            source_format="vendor",
-            content_sha256=uuid.uuid4().hex,
-            path="none",
-            size_bytes=1,
-            width_l0=1,
-            height_l0=1,
-            level_count=1,
-            mpp=0.5,
-            mpp_source="file",
-        )
-        for i in range(len(vectors))
-    )
-    SlideEmbedding.objects.bulk_create(
-        SlideEmbedding(
-            slide_image=image,
-            department=department,
-            model=model,
-            vector=vector.tolist(),
-            mosaic=vector.astype("<f2").tobytes(),
-            places=[{"x_l0": 0, "y_l0": 0, "size_l0": 224, "share": 1.0}],
-        )
-        for image, vector in zip(images, vectors, strict=True)
-    )
-    connection.check_constraints()
-
-
-def units(count: int, seed: int) -> np.ndarray:
-    rows = np.random.default_rng(seed).normal(size=(count, DIMENSION)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def sql(statement: str, *values) -> None:

@@ -15,8 +15,8 @@ from retrieval.models import SlideEmbedding
 from retrieval.querysets import vector_index_ensure, vector_index_is_ready, vector_index_name
 from retrieval.services.search import search_run
 from tests.factories import DepartmentFactory, make_member
+from tests.retrieval.many_slides import DIMENSION, add_slides, units
 from tests.retrieval.search_cast import slides
-from tests.retrieval.test_search_self_check import DIMENSION, add_slides, units
 from tests.retrieval.vectors import axis, between, make_model
 
 

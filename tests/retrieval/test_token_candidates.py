@@ -14,7 +14,7 @@ from retrieval.services.mosaic_codecs import codec_fit, mosaics_code
 from retrieval.services.query_mosaics import image_part_of_slide
 from retrieval.services.search_evidence import Scope, StageClock, evidence_gather
 from tests.factories import DepartmentFactory, make_member
-from tests.retrieval.test_search_self_check import add_slides
+from tests.retrieval.many_slides import add_slides
 from tests.retrieval.vectors import make_model, unit
 
 pytestmark = pytest.mark.django_db

@@ -8,7 +8,7 @@ from retrieval.engine.token_codec import FIDELITY, TokenCodec, fit_token_codec
 from retrieval.models import SlideEmbedding
 from retrieval.services.mosaic_codecs import codec_fit, coded, mosaics_code
 from tests.factories import DepartmentFactory
-from tests.retrieval.test_search_self_check import add_slides
+from tests.retrieval.many_slides import add_slides
 from tests.retrieval.vectors import make_model
 
 DIMENSION, KNOWN, WIDE = 64, 24, 256
