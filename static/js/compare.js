@@ -1,17 +1,21 @@
 // Slides side by side. Locked, they move together: the same way on the glass in micrometres, at
 // the same magnification, from where they were when the lock was closed, each as it was turned.
 
-import { powerOf, scaleBarLength, zoomOfPower } from "./viewer-maths.js";
+import {
+  imageZoom,
+  numberedBox,
+  openSlide,
+  seconds,
+  showPower,
+  showScaleBar,
+} from "./slide-view.js";
+import { zoomOfPower } from "./viewer-maths.js";
 
 const shell = document.getElementById("compare-shell");
 const matches = JSON.parse(document.getElementById("compare-matches").textContent);
 const powerNow = document.getElementById("power-now");
+const powerButtons = [...shell.querySelectorAll("[data-power]")];
 const matchNow = document.getElementById("match-now");
-
-// As in viewer.js: OpenSeadragon must not write a style element.
-const mark = document.createElementNS("urn:pathsearch", "style");
-mark.setAttribute("data-openseadragon-mobile-css", "");
-document.head.append(mark);
 
 let isLocked = true;
 let isFollowing = false;
@@ -19,22 +23,14 @@ let match = -1;
 let boxesAreShown = true;
 
 const panes = [...document.querySelectorAll(".compare-pane")].map((element) => {
-  const viewer = OpenSeadragon({
-    element: element.querySelector(".viewer"),
-    tileSources: element.dataset.dzi,
-    showNavigationControl: false,
-    maxZoomPixelRatio: 4,
+  const label = element.querySelector("strong").textContent;
+  const viewer = openSlide(element.querySelector(".viewer"), element.dataset.dzi, label, {
     minZoomImageRatio: 0.5,
     // A slide that follows may be led past its edge; it must come back by the same way.
     visibilityRatio: 0,
-    animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.4,
+    animationTime: seconds(0.4),
     imageLoaderLimit: 4,
-    timeout: 60000,
-    gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
-    tabIndex: 0,
   });
-  viewer.canvas.setAttribute("role", "application");
-  viewer.canvas.setAttribute("aria-label", element.querySelector("strong").textContent);
   return {
     element,
     viewer,
@@ -94,22 +90,9 @@ function follow(leader, immediately) {
 // --- scale -------------------------------------------------------------------------------------------
 
 function showScale(pane) {
-  const view = pane.viewer.viewport;
-  const zoom = view.viewportToImageZoom(view.getZoom(true));
-  const bar = scaleBarLength(pane.mpp / zoom, 110);
-  const element = pane.element.querySelector(".scale-bar");
-  element.hidden = false;
-  element.setAttribute("aria-label", bar.label);
-  element.firstElementChild.style.width = `${bar.pixels}px`;
-  if (element.firstChild.nodeType !== Node.TEXT_NODE) element.prepend("");
-  element.firstChild.textContent = bar.label;
-  if (pane !== panes[0]) return;
-  const power = powerOf(zoom, pane.mpp);
-  powerNow.textContent = `${power < 10 ? power.toFixed(1) : Math.round(power)}×`;
-  for (const button of shell.querySelectorAll("[data-power]")) {
-    const isNow = Math.abs(power / Number(button.dataset.power) - 1) < 0.02;
-    button.setAttribute("aria-pressed", String(isNow));
-  }
+  const zoom = imageZoom(pane.viewer);
+  showScaleBar(pane.element.querySelector(".scale-bar"), pane.mpp / zoom, 110);
+  if (pane === panes[0]) showPower(powerNow, powerButtons, zoom, pane.mpp);
 }
 
 // --- matches -----------------------------------------------------------------------------------------
@@ -122,11 +105,8 @@ function showBoxes() {
     matches.forEach((found, index) => {
       const place = found.places[pane.slide];
       if (!place) return;
-      const element = document.createElement("div");
-      element.className = `tissue-box${index === match ? " is-chosen" : ""}`;
-      const number = document.createElement("span");
-      number.textContent = found.number;
-      element.append(number);
+      const element = numberedBox(found.number);
+      element.classList.toggle("is-chosen", index === match);
       const location = pane.viewer.viewport.imageToViewportRectangle(
         place[0], place[1], place[2], place[2],
       );
@@ -218,11 +198,10 @@ function onKey(pane, event) {
   const original = event.originalEvent;
   if (original.ctrlKey || original.altKey || original.metaKey) return;
   const key = original.key.toLowerCase();
-  const powers = [...shell.querySelectorAll("[data-power]")];
   const act = { l: "lock", n: "match-next", p: "match-before", g: "boxes", 0: "home" }[key];
   if (act) acts[act]();
   else if (key === "[" || key === "]") turn(pane, key === "[" ? -15 : 15);
-  else if (powers[Number(key) - 1]) toPower(Number(powers[Number(key) - 1].dataset.power));
+  else if (powerButtons[Number(key) - 1]) toPower(Number(powerButtons[Number(key) - 1].dataset.power));
   else if (key !== "f" && key !== "r") return;
   event.preventDefaultAction = true;
 }

@@ -1,6 +1,8 @@
 // The kinds of tissue that a slide is searched by: boxes on the slide, one after the other by key,
 // and how much each patch belongs to the chosen kind.
 
+import { numberedBox } from "./slide-view.js";
+
 const panel = document.getElementById("places");
 const viewer = window.slideViewer;
 const list = document.getElementById("places-list");
@@ -16,15 +18,6 @@ let canvas = null;
 
 const rectangle = (place) =>
   viewer.viewport.imageToViewportRectangle(place.x_l0, place.y_l0, place.size_l0, place.size_l0);
-
-function makeBoxes() {
-  boxes = places.map((place, index) => {
-    const element = document.createElement("div");
-    element.className = "tissue-box";
-    element.append(Object.assign(document.createElement("span"), { textContent: index + 1 }));
-    return element;
-  });
-}
 
 function drawBoxes() {
   boxes.forEach((element, index) => {
@@ -72,10 +65,7 @@ function clearSpread() {
 async function showSpread() {
   clearSpread();
   if (!spread.checked || !panel.dataset.attention) return;
-  if (chosen < 0) {
-    said.textContent = said.dataset.choose ?? "";
-    return choose(0);
-  }
+  if (chosen < 0) return choose(0);
   const token = places[chosen].token;
   const answer = await fetch(`${panel.dataset.attention}?token=${token}`, {
     headers: { Accept: "application/json" },
@@ -155,7 +145,7 @@ async function load() {
       return item;
     }),
   );
-  makeBoxes();
+  boxes = places.map((place, index) => numberedBox(index + 1));
   drawBoxes();
 }
 if (viewer.isOpen()) load();

@@ -1,7 +1,8 @@
 // The slide viewer: magnification and scale bar from the slide's µm per pixel, a box to search
 // with, and a place in the address (#l0=x,y,width,height, level-0 pixels) to open at.
 
-import { scaleBarLength, parsePlace, placeFragment, powerOf, zoomOfPower } from "./viewer-maths.js";
+import { imageZoom, openSlide, seconds, showPower, showScaleBar } from "./slide-view.js";
+import { parsePlace, placeFragment, zoomOfPower } from "./viewer-maths.js";
 
 const shell = document.getElementById("viewer-shell");
 const stage = document.getElementById("viewer");
@@ -11,30 +12,15 @@ const slide = {
   height: Number(shell.dataset.height),
 };
 
-// OpenSeadragon writes a style element of its own unless it finds one, and the CSP forbids it.
-// What it would say stands in viewer.css; this one is of no namespace that a browser styles by.
-const mark = document.createElementNS("urn:pathsearch", "style");
-mark.setAttribute("data-openseadragon-mobile-css", "");
-document.head.append(mark);
-
-const viewer = OpenSeadragon({
-  element: stage,
-  tileSources: shell.dataset.dzi,
-  showNavigationControl: false,
+const viewer = openSlide(stage, shell.dataset.dzi, document.querySelector("h1").textContent, {
   showNavigator: true,
   navigatorPosition: "TOP_RIGHT",
   navigatorSizeRatio: 0.16,
-  maxZoomPixelRatio: 4,
   minZoomImageRatio: 0.7,
   visibilityRatio: 0.3,
-  animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.6,
+  animationTime: seconds(0.6),
   imageLoaderLimit: 6,
-  timeout: 60000,
-  gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
-  tabIndex: 0,
 });
-viewer.canvas.setAttribute("role", "application");
-viewer.canvas.setAttribute("aria-label", document.querySelector("h1").textContent);
 viewer.navigator.element.setAttribute("aria-hidden", "true");
 
 // --- magnification and scale bar ---------------------------------------------------------------
@@ -42,25 +28,11 @@ viewer.navigator.element.setAttribute("aria-hidden", "true");
 const powerNow = document.getElementById("power-now");
 const powerButtons = [...document.querySelectorAll("[data-power]")];
 const scaleBar = document.getElementById("scale-bar");
-const scaleText = document.createTextNode("");
-scaleBar.prepend(scaleText);
-
-/** Return screen pixels per level-0 pixel. */
-const imageZoom = () => viewer.viewport.viewportToImageZoom(viewer.viewport.getZoom(true));
 
 function showScale() {
-  const zoom = imageZoom();
-  const power = powerOf(zoom, slide.mpp);
-  powerNow.textContent = `${power < 10 ? power.toFixed(1) : Math.round(power)}×`;
-  for (const button of powerButtons) {
-    const isNow = Math.abs(power / Number(button.dataset.power) - 1) < 0.02;
-    button.setAttribute("aria-pressed", String(isNow));
-  }
-  const bar = scaleBarLength(slide.mpp / zoom, 140);
-  scaleBar.hidden = false;
-  scaleBar.setAttribute("aria-label", bar.label);
-  scaleBar.firstElementChild.style.width = `${bar.pixels}px`;
-  scaleText.textContent = bar.label;
+  const zoom = imageZoom(viewer);
+  showPower(powerNow, powerButtons, zoom, slide.mpp);
+  showScaleBar(scaleBar, slide.mpp / zoom, 140);
 }
 viewer.addHandler("open", () => {
   showScale();
