@@ -87,14 +87,18 @@ class Supervisor:
     def watch(self) -> None:
         """Start again what dies, until asked to stop."""
         while not self.stopping:
-            for child in self.children:
-                if self._must_restart(child):
-                    child.restarts += 1
-                    say(f"{child.name} stopped; starting it again (see {self.log_dir})")
-                    # What it left behind would hold its port or its socket.
-                    _signal_group(child, signal.SIGKILL)
-                    child.start(self.log_dir)
+            self.restart_dead()
             time.sleep(0.2)
+
+    def restart_dead(self) -> None:
+        """Start again each child that died and has waited long enough."""
+        for child in self.children:
+            if self._must_restart(child):
+                child.restarts += 1
+                say(f"{child.name} stopped; starting it again (see {self.log_dir})")
+                # What it left behind would hold its port or its socket.
+                _signal_group(child, signal.SIGKILL)
+                child.start(self.log_dir)
 
     def _must_restart(self, child: Child) -> bool:
         if child.is_running or child.process is None:
@@ -149,9 +153,10 @@ def port_is_free(host: str, port: int) -> bool:
 
 
 def wait_for_web(host: str, port: int, supervisor: Supervisor) -> bool:
-    """Return True once the web server accepts connections."""
+    """Return True once the web server accepts connections; what dies until then starts again."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not supervisor.stopping:
+        supervisor.restart_dead()
         with socket.socket() as probe:
             probe.settimeout(0.5)
             if probe.connect_ex((host, port)) == 0:

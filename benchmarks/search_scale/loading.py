@@ -22,9 +22,9 @@ def run(world: World, seconds: float) -> None:
         for kind in KINDS:
             for sees in asking.USERS:
                 for count in CLIENTS:
-                    taken = clients.ask(count, kind, sees, seconds)
+                    taken, wall = clients.ask(count, kind, sees, seconds)
                     print(
-                        f"{kind:17} sees {sees:6}     {count:7} {len(taken) / seconds:8.1f}"
+                        f"{kind:17} sees {sees:6}     {count:7} {len(taken) / wall:8.1f}"
                         f"{asking.percentiles(taken)}"
                     )
 
@@ -37,6 +37,7 @@ class _Clients:
         self._answers = context.Queue()
         self._orders = [context.Queue() for _ in range(count)]
         self._ready = context.Barrier(count + 1)
+        self._go = context.Event()
         self._processes = [
             context.Process(target=self._work, args=(world, number), daemon=True)
             for number in range(count)
@@ -54,25 +55,31 @@ class _Clients:
         for process in self._processes:
             process.join(10)
 
-    def ask(self, count: int, kind: str, sees: str, seconds: float) -> list[float]:
-        """Return the seconds of each answer of so many clients."""
-        begin = time.time() + 0.5 + 0.1 * count
+    def ask(self, count: int, kind: str, sees: str, seconds: float) -> tuple[list[float], float]:
+        """Return the seconds of each answer of so many clients, and until the last one came."""
+        self._go.clear()
         for orders in self._orders[:count]:
-            orders.put((kind, sees, begin, seconds))
-        return [second for _ in range(count) for second in self._answers.get()]
+            orders.put((kind, sees, seconds))
+        for _ in range(count):
+            self._answers.get()  # has its questions ready
+        began = time.time()
+        self._go.set()
+        answers = [self._answers.get() for _ in range(count)]
+        wall = max(ended for _taken, ended in answers) - began
+        return [second for taken, _ended in answers for second in taken], wall
 
     def _work(self, world: World, number: int) -> None:
         self._ready.wait()
         while (order := self._orders[number].get()) is not None:
-            kind, sees, begin, seconds = order
+            kind, sees, seconds = order
             client = asking.Client(sees, world, seed=100 + number)
             questions = [client.question(kind) for _ in range(5)]
-            time.sleep(max(0.0, begin - time.time()))
-            taken, at = [], 0
-            while time.time() < begin + seconds:
-                taken.append(client.ask(questions[at % len(questions)])[0])
-                at += 1
-            self._answers.put(taken)
+            self._answers.put(None)
+            self._go.wait()
+            taken, end = [], time.time() + seconds
+            while time.time() < end:
+                taken.append(client.ask(questions[len(taken) % len(questions)])[0])
+            self._answers.put((taken, time.time()))
 
 
 def while_inserting(world: World, seconds: float) -> None:

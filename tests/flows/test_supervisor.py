@@ -34,7 +34,7 @@ def test_the_site_starts_stops_cleanly_and_keeps_its_data(site, tmp_path):
     assert site.stop() == 0
     wait_until(
         lambda: not any(psutil.pid_exists(pid) for pid in processes),
-        seconds=20,
+        seconds=120,
         what="every child process to end",
     )
     assert not (tmp_path / "postgres" / "postmaster.pid").exists()
@@ -57,7 +57,7 @@ def test_a_killed_child_is_started_again_and_a_killed_parent_leaves_none(site, t
             "web stopped; starting it again" in (tmp_path / "supervisor.log").read_text()
             and site._answers()
         ),
-        seconds=30,
+        seconds=120,
         what="the web server to come back",
     )
     processes = site.descendants()
@@ -69,12 +69,35 @@ def test_a_killed_child_is_started_again_and_a_killed_parent_leaves_none(site, t
                 for pid in processes
             )
         ),
-        seconds=30,
+        seconds=120,
         what="the orphans to end",
     )
     # The database server is left behind on purpose: it ends with the next clean stop.
     site.start()
     assert site.stop() == 0
+
+
+def test_a_web_server_that_dies_before_it_answers_is_started_again(monkeypatch, tmp_path):
+    """The start waits for the web server, and must not wait for a dead one."""
+    monkeypatch.setattr(supervisor, "RESTART_SECONDS", 0.0)
+    port, mark = free_port(), tmp_path / "died once"
+    code = (
+        "import http.server, pathlib, sys\n"
+        f"mark = pathlib.Path({str(mark)!r})\n"
+        "if not mark.exists():\n"
+        "    mark.touch()\n"
+        "    sys.exit(1)\n"
+        f"http.server.HTTPServer(('127.0.0.1', {port}), http.server.BaseHTTPRequestHandler)"
+        ".serve_forever()\n"
+    )
+    web = supervisor.Child("web", [sys.executable, "-c", code])
+    watcher = supervisor.Supervisor([web], tmp_path)
+    watcher.start()
+    try:
+        assert supervisor.wait_for_web("127.0.0.1", port, watcher)
+        assert web.restarts == 1
+    finally:
+        watcher.stop()
 
 
 def test_the_doors_for_scanners_open_only_when_asked_for(monkeypatch):
