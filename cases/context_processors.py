@@ -17,6 +17,7 @@ def portal(request: HttpRequest) -> dict[str, Any]:
         "may_search": bool(permissions.departments_with(user, "search")),
         "may_export_deidentified": bool(permissions.departments_with(user, "export_deidentified")),
         "may_curate": bool(permissions.departments_with(user, "curate_cohort")),
+        "may_show_board": bool(permissions.departments_with(user, "tumour_board")),
         "may_read_audit": bool(permissions.departments_with(user, "read_audit")),
         "may_administer": permissions.may_administer(user),
     }

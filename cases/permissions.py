@@ -42,6 +42,8 @@ CAPABILITIES: dict[str, frozenset[Role]] = {
     "retry_work": frozenset({_P, _T, _D}),
     "edit_case": frozenset({_P, _T, _D}),
     "write_report": frozenset({_P, _D}),
+    # With patients' names and questions about them: not for who works with the archive only.
+    "tumour_board": frozenset({_P, _T, _D}),
     "curate_cohort": frozenset({_P, _R, _D}),
     "share_cohort": frozenset({_D}),
     "export_cohort": frozenset({_P, _R, _D}),

@@ -164,6 +164,15 @@ class CohortEntryQuerySet(VisibleQuerySet):
         return super().visible_to(user).distinct()
 
 
+class BoardItemQuerySet(VisibleQuerySet):
+    """Items of one's own department's meetings, of cases that one may see."""
+
+    def _visible(self, departments: frozenset[int]) -> Q:
+        shared = shared_entries(departments).values("slide_image__slide__case_id")
+        case_is_visible = Q(case__department__in=departments) | Q(case__in=shared)
+        return Q(meeting__department__in=departments) & case_is_visible
+
+
 class AppendOnlyQuerySet(QuerySet):
     """Rows that are written once: no update, no delete."""
 

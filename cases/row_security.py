@@ -57,6 +57,8 @@ POLICIES: dict[str, str] = {
         f" WHERE {IN_DEPARTMENT})"
     ),
     "cases_cohortentry": exists("cases_cohort", "cohort_id"),
+    "cases_boardmeeting": IN_DEPARTMENT,
+    "cases_boarditem": exists("cases_boardmeeting", "meeting_id"),
     "cases_slideupload": IN_DEPARTMENT,
     "cases_uploadfile": exists("cases_slideupload", "upload_id"),
     "cases_uploaditem": IN_DEPARTMENT,

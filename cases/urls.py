@@ -4,6 +4,7 @@ from django.urls import include, path
 
 from cases.views import (
     audit,
+    boards,
     case,
     cohorts,
     exports,
@@ -32,6 +33,28 @@ urlpatterns = [
     path("slides/<uuid:pk>/thumbnail.jpeg", tiles.slide_thumbnail, name="slide_thumbnail"),
     path("slides/<uuid:pk>/label.jpeg", tiles.slide_label, name="slide_label"),
     path("slides/<uuid:pk>/region.jpeg", tiles.slide_region, name="slide_region"),
+    path("boards/", boards.boards, name="boards"),
+    path("boards/new/", boards.board_new, name="board_new"),
+    path("boards/<uuid:pk>/", boards.board, name="board"),
+    path("boards/<uuid:pk>/walk/", boards.board_walk, name="board_walk"),
+    path("boards/<uuid:pk>/change/", boards.board_change, name="board_change"),
+    path("boards/<uuid:pk>/remove/", boards.board_remove, name="board_remove"),
+    path("boards/<uuid:pk>/add/", boards.board_add, name="board_add"),
+    path(
+        "boards/<uuid:pk>/items/<uuid:item_pk>/",
+        boards.board_item_change,
+        name="board_item_change",
+    ),
+    path(
+        "boards/<uuid:pk>/items/<uuid:item_pk>/move/",
+        boards.board_item_move,
+        name="board_item_move",
+    ),
+    path(
+        "boards/<uuid:pk>/items/<uuid:item_pk>/remove/",
+        boards.board_item_remove,
+        name="board_item_remove",
+    ),
     path("cohorts/", cohorts.cohorts, name="cohorts"),
     path("cohorts/new/", cohorts.cohort_new, name="cohort_new"),
     path("cohorts/<uuid:pk>/", cohorts.cohort, name="cohort"),

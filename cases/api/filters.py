@@ -6,7 +6,17 @@ import django_filters as filters
 from django.db.models import Exists, OuterRef, QuerySet
 from rest_framework.filters import OrderingFilter
 
-from cases.models import Case, Cohort, CohortEntry, Patient, Report, Slide, SlideImage, Specimen
+from cases.models import (
+    BoardMeeting,
+    Case,
+    Cohort,
+    CohortEntry,
+    Patient,
+    Report,
+    Slide,
+    SlideImage,
+    Specimen,
+)
 
 
 class StableOrderingFilter(OrderingFilter):
@@ -130,6 +140,14 @@ class CohortFilters(_Filters):
     class Meta:
         model = Cohort
         fields = ("name",)
+
+
+class BoardFilters(_Filters):
+    held = filters.DateFromToRangeFilter(field_name="held_on", label="held_on")
+
+    class Meta:
+        model = BoardMeeting
+        fields = ("title",)
 
 
 class CohortEntryFilters(filters.FilterSet):

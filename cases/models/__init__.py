@@ -1,6 +1,7 @@
 """The records of a pathology department."""
 
 from cases.models.audit import AccessEvent, AuditRetirement, AuditSeal
+from cases.models.boards import BoardItem, BoardMeeting
 from cases.models.clinical import Block, Case, Patient, Report, Slide, Specimen
 from cases.models.cohorts import Cohort, CohortEntry
 from cases.models.derived import DerivedInstance
@@ -18,6 +19,8 @@ __all__ = [
     "AuditRetirement",
     "AuditSeal",
     "Block",
+    "BoardItem",
+    "BoardMeeting",
     "Case",
     "Cohort",
     "CohortEntry",

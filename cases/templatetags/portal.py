@@ -9,8 +9,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from cases import selectors
-from cases.models import Report, Slide, SlideImage
+from cases import board_selectors, selectors
+from cases.models import Case, Report, Slide, SlideImage
 
 register = template.Library()
 
@@ -39,6 +39,33 @@ def add_to_cohort(context: dict[str, Any], form_id: str, label: str = "") -> dic
         "next": request.get_full_path(),
         "show": True,
     }
+
+
+@register.inclusion_tag("cases/_add_to_board.html", takes_context=True)
+def add_to_board(context: dict[str, Any], form_id: str, case: Case | None = None) -> dict[str, Any]:
+    """Show a button that puts the ticked `case` and `slide_image` boxes on a tumour board.
+
+    form_id: of the cohort dialog, whose form the boxes belong to; with a case, a form of its own
+    that adds this one. Shows nothing to who prepares no boards.
+    """
+    if not context.get("may_show_board"):
+        return {}
+    return {
+        # The cohort dialog has made the form for who may curate, on a page that has that dialog.
+        "has_own_form": case is not None or not context.get("may_curate"),
+        "case": case,
+        "csrf_token": context["csrf_token"],
+        "next": context["request"].get_full_path(),
+        "boards": board_selectors.boards_to_fill(context["request"].user),
+        "form_id": form_id,
+        "show": True,
+    }
+
+
+@register.simple_tag(takes_context=True)
+def boards_to_fill(context: dict[str, Any]) -> Any:
+    """Return the tumour boards to which the user may add."""
+    return board_selectors.boards_to_fill(context["request"].user)
 
 
 @register.filter

@@ -23,6 +23,8 @@ OBJECTS = {
     "patients": "patient",
     "reports": "report",
     "cohorts": "cohort",
+    "boards": "board",
+    "items": "board_item",
     "exports": "export",
     "projects": "export_project",
     "export-projects": "export_project",

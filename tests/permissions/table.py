@@ -4,6 +4,7 @@ from base64 import b64encode
 from typing import Any
 
 from tests.permissions.accounts_table import ACCOUNTS
+from tests.permissions.boards_table import BOARDS
 from tests.permissions.dicom_table import RETRIEVED
 from tests.permissions.dicomweb_table import DICOMWEB
 from tests.permissions.exports_table import EXPORTS
@@ -348,4 +349,5 @@ TABLE = [
     *RETRIEVED,
     *DICOMWEB,
     *EXPORTS,
+    *BOARDS,
 ]

@@ -31,6 +31,7 @@ from tests.factories import (
     UserFactory,
     make_member,
 )
+from tests.permissions.boards_world import BOARD_KINDS, put_board
 from tests.permissions.exports_world import EXPORT_KINDS, put_exports
 from tests.permissions.pixels import give_pixels
 from tests.permissions.terms import add_term, intake_of
@@ -46,19 +47,10 @@ MISSING_OF = {
 WORD = "carcinoma"  # in every report: a search for it finds them all
 
 # Kinds of a department that no cohort opens, not even where their place is shared.
-NEVER_SHARED = frozenset(
-    {
-        "upload",
-        "upload_failed",
-        "upload_ready",
-        "upload_file",
-        "item",
-        "department",
-        "department_pk",
-        "accession",
-        "term",
-    }
-)
+NEVER_SHARED = BOARD_KINDS | frozenset((
+    "upload", "upload_failed", "upload_ready", "upload_file", "item", "department",
+    "department_pk", "accession", "term",
+))  # fmt: skip
 # Two more places of `home`: slides of the shared case that are not, or no more, in the cohort.
 BESIDE = ("beside", "removed")
 
@@ -157,6 +149,7 @@ def make_world() -> World:
         image = _clinical(world, place, department)
         _index(world, place, image, embedding_model)
         _cohort(world, place, department, image)
+        put_board(world, place, department, image)
         _account(world, place, department)
         add_term(world, place, department)
         _upload(world, place, department)

@@ -18,6 +18,7 @@ ROWS = {
     "upload, match the unmatched, retry work": ["upload", "reconcile", "retry_work"],
     "write cases by API": ["edit_case"],
     "write reports by API": ["write_report"],
+    "prepare and show tumour boards": ["tumour_board"],
     "make and fill cohorts, export them": ["curate_cohort", "export_cohort"],
     "share a cohort with another department": ["share_cohort"],
     "export slides de-identified": ["export_deidentified"],
