@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, F, Prefetch, QuerySet
+from django.db.models import Count, Prefetch, QuerySet
 
 from cases import permissions, selectors
 from cases.models import BoardItem, BoardMeeting, SlideImage
@@ -25,6 +25,7 @@ def boards_listed(user: Any) -> QuerySet[BoardMeeting]:
         .filter(department__in=departments)
         .select_related("department", "created_by")
         .annotate(item_count=Count("items"))
+        .order_by("-held_on", "title", "pk")
     )
 
 
@@ -33,8 +34,8 @@ def boards_to_fill(user: Any, limit: int = 20) -> QuerySet[BoardMeeting]:
     return boards_listed(user)[:limit]
 
 
-def board_items(user: Any, meeting: BoardMeeting) -> QuerySet[BoardItem]:
-    """Return the items of the list whose case the user may see."""
+def board_items(user: Any, meeting: BoardMeeting | str | None) -> QuerySet[BoardItem]:
+    """Return the items of the list whose case the user may see. meeting: it, or its id."""
     return (
         BoardItem.objects.visible_to(user)
         .filter(meeting=meeting)
@@ -43,7 +44,6 @@ def board_items(user: Any, meeting: BoardMeeting) -> QuerySet[BoardItem]:
             Prefetch("slide_image", SlideImage.objects.visible_to(user).select_related("slide")),
             selectors.current_reports(user, "case__reports"),
         )
-        .annotate(number=F("position"))
         .order_by("position")
     )
 

@@ -148,10 +148,9 @@ class BoardItemViewSet(_BoardView, ListModelMixin, viewsets.GenericViewSet):
     ordering_fields = ("position",)
 
     def get_queryset(self) -> QuerySet[BoardItem]:
-        meeting = BoardMeeting.objects.filter(pk=self.kwargs.get("board_pk")).first()
-        if meeting is None:
-            return BoardItem.objects.none()
-        return board_selectors.board_items(self.request.user, meeting).select_related("meeting")
+        # By the id: the meeting itself was looked up, and refused, by `get_board`.
+        pk = self.kwargs.get("board_pk")
+        return board_selectors.board_items(self.request.user, pk).select_related("meeting")
 
     def list(self, request: Request, board_pk: str) -> Response:
         get_board(request.user, board_pk)
