@@ -122,6 +122,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.indexing
 	$(BIN)/python -m benchmarks.aggregation
 	$(BIN)/python -m benchmarks.query
+	$(BIN)/python -m benchmarks.archive_map
 	$(BIN)/python -m benchmarks.tiles
 	$(BIN)/python -m benchmarks.work_list
 	$(BIN)/python -m benchmarks.audit

@@ -14,6 +14,7 @@ from cases.row_scope import acting_for_system
 from retrieval.admin_recall import SearchCostsAdmin, SearchSelfCheckAdmin
 from retrieval.admin_words import DepartmentTermAdmin
 from retrieval.models import EmbeddingModel, SearchHit, SearchQuery, SlideIndex
+from retrieval.services.archive_map import map_request
 from retrieval.services.switching import (
     model_activate,
     model_coverage,
@@ -29,7 +30,7 @@ __all__ = ["DepartmentTermAdmin", "SearchCostsAdmin", "SearchSelfCheckAdmin"]
 class EmbeddingModelAdmin(RoleAdmin):
     """Recipes, which never change; one of each modality is what searches use."""
 
-    actions = ["activate", "activate_despite_gaps", "reembed", "retire"]
+    actions = ["activate", "activate_despite_gaps", "reembed", "lay_out", "retire"]
 
     list_display = [
         "name",
@@ -67,6 +68,14 @@ class EmbeddingModelAdmin(RoleAdmin):
         def act(model: EmbeddingModel) -> str:
             model_activate(model=model, user=request.user, force=force)
             return f"Searches use {model.name} from now on."
+
+        self._with_one(request, queryset, act)
+
+    @admin.action(description="Lay the map of the archive out again, in the background")
+    def lay_out(self, request: HttpRequest, queryset: QuerySet) -> None:
+        def act(model: EmbeddingModel) -> str:
+            map_request(model=model, user=request.user)
+            return f"The map of {model.name} is laid out by a worker."
 
         self._with_one(request, queryset, act)
 

@@ -15,6 +15,7 @@ from retrieval.codecs import stored_tokens
 from retrieval.engine.mosaic import Mosaic
 from retrieval.fields import PlacesField
 from retrieval.models_codec import MosaicCodec
+from retrieval.models_map import MapPoint, MapRun
 from retrieval.models_neighbours import SlideNeighbours
 from retrieval.models_quality import SlideQuality
 from retrieval.models_recall import SearchCosts, SearchSelfCheck
@@ -367,6 +368,8 @@ __all__ = [  # some are kept in files of their own
     "DepartmentTerm",
     "EmbeddingModel",
     "Feedback",
+    "MapPoint",
+    "MapRun",
     "MosaicCodec",
     "ReportEmbedding",
     "ReportWords",

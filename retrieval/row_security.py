@@ -29,6 +29,7 @@ def declare() -> None:
             "retrieval_feedback": f"user_id = {USER} OR {exists('retrieval_searchhit', 'hit_id')}",
             "retrieval_savedsearch": f"user_id = {USER}",
             "retrieval_slideneighbours": OF_IMAGE,
+            "retrieval_mappoint": OF_IMAGE,
             "retrieval_slidequality": OF_IMAGE,
             "retrieval_trainingslide": OF_IMAGE,
         },

@@ -3,6 +3,7 @@
 from django.conf import settings
 
 from retrieval.services import (
+    archive_map,
     dicom_results,
     indexing,
     mosaic_codecs,
@@ -22,6 +23,7 @@ def index_slide_task(pk: str) -> str | None:
     if state == indexing.State.INDEXED:
         neighbours.neighbours_compute(pk)
         quality.quality_measure(pk)
+        archive_map.map_place(pk)
     if state == indexing.State.INDEXED and settings.WRITE_DICOM_RESULTS:
         dicom_results.results_write_for(pk)
     return state
@@ -73,3 +75,14 @@ def saved_search_task() -> int:
 def quality_sweep_task() -> int:
     """Measure focus and ink of slides that were indexed before that was done."""
     return quality.quality_sweep()
+
+
+def map_task(pk: str) -> int:
+    """Lay the archive out by one model (cluster "indexing"); returns how many slides."""
+    run = archive_map.map_compute(pk)
+    return run.slide_count if run else 0
+
+
+def map_nightly_task() -> int:
+    """Each night: have the archive laid out again."""
+    return archive_map.maps_request()

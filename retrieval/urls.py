@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from retrieval.views import compare, indexing, metrics, saved, search, similar
+from retrieval.views import archive_map, compare, indexing, metrics, saved, search, similar
 
 urlpatterns = [
     path("search/", search.search, name="search"),
@@ -22,6 +22,8 @@ urlpatterns = [
     path("searches/<uuid:pk>/feedback/", search.search_feedback, name="search_feedback"),
     path("searches/<uuid:pk>/refine/", search.search_refine, name="search_refine"),
     path("searches/<uuid:pk>/image.jpeg", search.search_image, name="search_image"),
+    path("map/", archive_map.archive_map, name="map"),
+    path("map/points.bin", archive_map.map_points, name="map_points"),
     path("metrics", metrics.metrics, name="metrics"),
     path("indexing/", indexing.indexing, name="indexing"),
     path("indexing/<uuid:pk>/retry/", indexing.retry, name="index_retry"),

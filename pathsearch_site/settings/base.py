@@ -291,6 +291,7 @@ SCHEDULES = {
     "retrieval.tasks.vote_calibration_task": 24 * 60,
     "retrieval.tasks.mosaic_codec_task": 10,
     "retrieval.tasks.search_self_check_task": 24 * 60,
+    "retrieval.tasks.map_nightly_task": 24 * 60,
 }
 
 # --- retrieval --------------------------------------------------------------------------------

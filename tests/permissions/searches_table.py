@@ -32,6 +32,9 @@ SEARCHES = [
         Row(name, "POST", ok=404, nobody=404, url=lambda _w, _p: {"pk": MISSING})
         for name in ("saved_search_open", "saved_search_remove")
     ),
+    Row("map", nobody=403),
+    # What it holds is tried in tests/retrieval/test_archive_map.py.
+    Row("map_points", nobody=403),
     Row("search_facets", of="search"),
     Row("search_export", of="search", roles="PRD"),
     Row("searches", lists="own search", nobody=403),
