@@ -1,6 +1,5 @@
 """The schema describes what is there, and its docs work under the site's strict CSP."""
 
-import os
 import shutil
 
 import pytest
@@ -40,11 +39,11 @@ def test_the_docs_page_has_nothing_inline_and_nothing_from_outside():
 
 @pytest.mark.browser
 @pytest.mark.django_db(transaction=True)
-def test_the_docs_work_in_a_browser(live_server):
+def test_the_docs_work_in_a_browser(live_server, monkeypatch):
     if shutil.which("chromium") is None:
         pytest.skip("chromium is not installed")
     playwright = pytest.importorskip("playwright.sync_api")
-    os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # playwright runs a loop here
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # playwright runs a loop here
     complaints, asked = [], []
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(
