@@ -11,7 +11,7 @@ from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from cases import permissions
+from cases import identity, permissions
 from cases.models import Patient
 from cases.services.audit import Action, access_event_record, access_events_listed
 
@@ -99,6 +99,8 @@ class ClinicalAdmin(RoleAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         rows = self.model._default_manager.visible_to(request.user)
+        # What is searched and sorted by here are names.
+        rows = identity.known_only(request.user, rows)
         ordering = self.get_ordering(request)
         return rows.order_by(*ordering) if ordering else rows
 

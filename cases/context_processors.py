@@ -4,7 +4,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from cases import permissions
+from cases import identity, permissions
 
 
 def portal(request: HttpRequest) -> dict[str, Any]:
@@ -13,6 +13,7 @@ def portal(request: HttpRequest) -> dict[str, Any]:
     if user is None or not user.is_authenticated:
         return {}
     return {
+        "sees_veiled": identity.veils(user),
         "may_upload": bool(permissions.departments_with(user, "upload")),
         "may_search": bool(permissions.departments_with(user, "search")),
         "may_export_deidentified": bool(permissions.departments_with(user, "export_deidentified")),

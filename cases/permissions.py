@@ -34,6 +34,8 @@ CLINICAL_ROLES = frozenset({_P, _T, _R, _D})
 
 CAPABILITIES: dict[str, frozenset[Role]] = {
     "view": CLINICAL_ROLES,
+    # Who the patient is. Without it rows come veiled (cases.identity): pseudonyms, moved dates.
+    "view_identity": frozenset({_P, _T, _D}),
     "view_label": frozenset({_P, _T, _D}),
     "search": CLINICAL_ROLES,
     "give_feedback": frozenset({_P, _R, _D}),

@@ -13,7 +13,8 @@ from typing import Any, Self
 from django.db.models import F, Q, QuerySet
 from django.shortcuts import get_object_or_404
 
-from cases.permissions import departments_of
+from cases import identity
+from cases.permissions import departments_of, departments_with
 
 
 class VisibleQuerySet(QuerySet):
@@ -28,6 +29,12 @@ class VisibleQuerySet(QuerySet):
         if not departments:
             return self.none()
         return self.filter(self._visible(departments))
+
+    def bulk_update(self, objs: Any, *args: Any, **kwargs: Any) -> int:
+        objs = list(objs)
+        for row in objs:
+            identity.require_plain(row)
+        return super().bulk_update(objs, *args, **kwargs)
 
     def get_visible_or_404(self, user: Any, **lookup: Any) -> Any:
         """Return the one visible row of the lookup; hidden and missing are the same 404."""
@@ -86,6 +93,14 @@ class OwnedQuerySet(VisibleQuerySet):
 
     def _visible(self, departments: frozenset[int]) -> Q:
         return Q(department__in=departments)
+
+
+class IntakeQuerySet(OwnedQuerySet):
+    """What arrived, as senders name it: for those who may know the people in it."""
+
+    def visible_to(self, user: Any) -> Self:
+        known = departments_with(user, "view_identity")
+        return super().visible_to(user).filter(department__in=known)
 
 
 class PatientQuerySet(VisibleQuerySet):

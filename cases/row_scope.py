@@ -45,6 +45,7 @@ class _OfUser:
 
     user: Any
     found: RowScope | None = field(default=None)
+    kept: dict[str, Any] = field(default_factory=dict)
 
     def scope(self) -> RowScope:
         if self.found is None:
@@ -89,6 +90,12 @@ def current() -> RowScope:
 def said() -> Any:
     """Return what was said in this context, to be given to `restored` or `said_again`."""
     return _said.get()
+
+
+def user_said() -> tuple[Any, dict[str, Any]] | None:
+    """Return for whom this context acts, with what may be kept meanwhile; None for the site."""
+    said = _said.get()
+    return (said.user, said.kept) if isinstance(said, _OfUser) else None
 
 
 def said_again(before: Any) -> None:

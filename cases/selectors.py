@@ -18,7 +18,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce
 
-from cases import permissions
+from cases import identity, permissions
 from cases.case_text import cases_with_text
 from cases.distinct import distinct_seen
 from cases.models import (
@@ -46,6 +46,13 @@ CASE_ORDERS = {
 }
 
 
+COHORT_ORDER = (
+    "slide_image__slide__case__accession_number",
+    "slide_image__slide__label",
+    "pk",
+)
+
+
 @dataclass(frozen=True)
 class CaseFilters:
     """What a reader of the work list asks for; an empty field does not narrow.
@@ -70,8 +77,8 @@ def cases_for_work_list(
 
     With `filters.is_near` the nearest to the text come first, whatever the order.
     """
-    cases = _narrow(_with_report(Case.objects.visible_to(user)), user, filters)
-    orders = _order_by(order)
+    cases = _narrow(_with_report(Case.objects.visible_to(user), user), user, filters)
+    orders = _order_by(order, user)
     if filters.is_near:
         orders = [F("nearness").desc(), *orders]
     return (
@@ -184,7 +191,7 @@ def cohort_entries(user: Any, cohort: Cohort) -> QuerySet[CohortEntry]:
             "slide_image__slide__case__patient",
         )
         .prefetch_related(current_reports(user, "slide_image__slide__case__reports"))
-        .order_by("slide_image__slide__case__accession_number", "slide_image__slide__label", "pk")
+        .order_by(*identity.ordering(user, COHORT_ORDER))
     )
 
 
@@ -228,25 +235,27 @@ def stains_seen(user: Any) -> list[str]:
     return distinct_seen(Slide.objects.visible_to(user), "stain")
 
 
-def _order_by(order: str) -> list[Any]:
+def _order_by(order: str, user: Any) -> list[Any]:
     if order.removeprefix("-") not in CASE_ORDERS:
         order = "-received"
-    fields = CASE_ORDERS[order.removeprefix("-")]
+    fields = identity.ordering(user, CASE_ORDERS[order.removeprefix("-")])
     if order.startswith("-"):
         return [F(field).desc(nulls_last=True) for field in fields]
     return [F(field).asc(nulls_last=True) for field in fields]
 
 
-def _with_report(cases: QuerySet[Case]) -> QuerySet[Case]:
+def _with_report(cases: QuerySet[Case], user: Any) -> QuerySet[Case]:
     # A join, which is made for 25 cases or, to sort by it, hashed: a subquery is one a case.
     return cases.annotate(
         _current=FilteredRelation("reports", condition=Q(reports__is_current=True)),
-        diagnosis_line=F("_current__diagnosis_line"),
+        diagnosis_line=identity.shown_line(user, "_current__", "patient__"),
         report_status=F("_current__status"),
     )
 
 
 def _narrow(cases: QuerySet[Case], user: Any, filters: CaseFilters) -> QuerySet[Case]:
+    if filters.text or filters.received_from or filters.received_to:
+        cases = identity.plain_only(user, cases)
     cases = cases_with_text(cases, filters.text, is_near=filters.is_near)
     if filters.department is not None:
         cases = cases.filter(department=filters.department)

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from django.db.models import Q, QuerySet
 
+from cases import identity
 from cases.models import CohortEntry, Patient, Report, SlideImage
 
 SIGNED = (Report.Status.FINAL, Report.Status.AMENDED)
@@ -64,6 +65,8 @@ class SearchFilters:
                 is_current=True, status__in=SIGNED, diagnosis_code=self.diagnosis_code
             )
             conditions &= Q(**{f"{prefix}slide__case__in": reports.values("case_id")})
+        if self.received_from or self.received_to:
+            conditions &= identity.plain_condition(user, f"{prefix}department")
         if self.received_from:
             conditions &= Q(**{f"{prefix}slide__case__received_on__gte": self.received_from})
         if self.received_to:
@@ -78,10 +81,11 @@ class SearchFilters:
 
 def other_people(patient: Patient, *, prefix: str = "") -> Q:
     """Return the condition that a slide image is of another person than this one."""
+    issuer, mrn = identity.person_known(patient)
     return ~Q(
         **{
-            f"{prefix}slide__case__patient__mrn_issuer": patient.mrn_issuer,
-            f"{prefix}slide__case__patient__mrn": patient.mrn,
+            f"{prefix}slide__case__patient__mrn_issuer": issuer,
+            f"{prefix}slide__case__patient__mrn": mrn,
         }
     )
 
@@ -91,7 +95,8 @@ def slides_of_person(user: Any, patient: Patient) -> QuerySet[SlideImage]:
 
     The person is (mrn_issuer, mrn): each department keeps a patient row of its own.
     """
-    people = Patient.objects.visible_to(user).filter(mrn_issuer=patient.mrn_issuer, mrn=patient.mrn)
+    issuer, mrn = identity.person_known(patient)
+    people = Patient.objects.visible_to(user).filter(mrn_issuer=issuer, mrn=mrn)
     return SlideImage.objects.visible_to(user).filter(slide__case__patient__in=people)
 
 

@@ -14,6 +14,7 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
+from cases import identity
 from cases.models import Case, Cohort, Department, Patient, Report, SlideImage
 from retrieval.engine.ranking import VoteLine
 from retrieval.filters import SearchFilters
@@ -272,25 +273,27 @@ def _excerpts(reports: list[Report], query: SearchQuery) -> dict[UUID, SafeStrin
     marked = _words_to_mark(query)
     if marked is None or not reports:
         return {}
+    text: Any = Concat(
+        "diagnosis_line",
+        Value(". "),
+        "diagnosis_text",
+        Value(" "),
+        "microscopic_description",
+        Value(" "),
+        "comment",
+        Value(" "),
+        "case__clinical_history",
+        Value(" "),
+        "gross_description",
+        output_field=TextField(),
+    )
+    veiled = [report for report in reports if identity.is_veiled(report)]
+    if veiled:  # the rows have been cleaned, the columns have not
+        cleaned = (When(pk=report.pk, then=Value(report.full_text)) for report in veiled)
+        text = Choose(*cleaned, default=text, output_field=TextField())
     rows = Report.objects.filter(pk__in={report.pk for report in reports}).annotate(
         _excerpt=SearchHeadline(
-            Left(
-                Concat(
-                    "diagnosis_line",
-                    Value(". "),
-                    "diagnosis_text",
-                    Value(" "),
-                    "microscopic_description",
-                    Value(" "),
-                    "comment",
-                    Value(" "),
-                    "case__clinical_history",
-                    Value(" "),
-                    "gross_description",
-                    output_field=TextField(),
-                ),
-                EXCERPT_CHARACTERS,
-            ),
+            Left(text, EXCERPT_CHARACTERS),
             marked,
             config="english",
             start_sel=_MARK_START,

@@ -6,6 +6,7 @@ from typing import Any
 from django.db.models import Count, Q, QuerySet
 from django.utils.translation import gettext as _
 
+from cases import identity
 from cases.distinct import distinct_seen
 from cases.models import Cohort, Department, Report, Slide, SlideImage, Specimen
 from retrieval.filters import SIGNED, SearchFilters
@@ -46,6 +47,7 @@ class Facet:
 
 def search_facets(user: Any) -> Facets:
     """Return the choices of the filters, from what the user may see."""
+    is_veiled = identity.veils(user)
     codes = (
         Report.objects.visible_to(user)
         .filter(is_current=True, status__in=SIGNED)
@@ -58,7 +60,8 @@ def search_facets(user: Any) -> Facets:
         departments=Department.objects.visible_to(user),
         organs=distinct_seen(Specimen.objects.visible_to(user), "organ"),
         stains=distinct_seen(Slide.objects.visible_to(user), "stain"),
-        diagnosis_codes=list(codes),
+        # A line is a sentence about somebody; the code is none.
+        diagnosis_codes=[(code, "") for code, _line in codes] if is_veiled else list(codes),
         cohorts=Cohort.objects.visible_to(user),
     )
 
@@ -104,7 +107,7 @@ def facets_counted(user: Any, query: SearchQuery) -> list[Facet]:
 def _names(user: Any, field: str, values: list[Any]) -> dict[Any, str]:
     if field == "department":
         return dict(Department.objects.filter(pk__in=values).values_list("pk", "name"))
-    if field == "diagnosis_code":
+    if field == "diagnosis_code" and not identity.veils(user):
         rows = (
             Report.objects.visible_to(user)
             .filter(is_current=True, status__in=SIGNED, diagnosis_code__in=values)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, DateTimeField, QuerySet, Value
 from django.db.models.functions import Greatest
 
+from cases import identity
 from retrieval.coverage import Coverage, model_coverage
 from retrieval.models import EmbeddingModel, SlideIndex
 
@@ -17,10 +18,13 @@ def slide_indexes(*, user: Any) -> QuerySet[SlideIndex]:
 
     State changes are single UPDATEs, which leave `updated_at` as it was.
     """
+    changed = Greatest("created_at", "enqueued_at", "started_at", "finished_at")
+    if identity.veils(user):  # a real date, beside moved ones
+        changed = Value(None, output_field=DateTimeField())
     return (
         SlideIndex.objects.visible_to(user)
         .filter(model__is_active=True, model__modality=EmbeddingModel.Modality.IMAGE)
-        .annotate(changed_at=Greatest("created_at", "enqueued_at", "started_at", "finished_at"))
+        .annotate(changed_at=changed)
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from cases import identity
 from cases.models import Patient, Report
 from retrieval.engine.calibration import Calibration, expected_agreement
 from retrieval.engine.ranking import Ballot, Vote, VoteLine, vote
@@ -57,7 +58,7 @@ class WeighedVote:
 
 def person(patient: Patient) -> tuple[str, str]:
     """Return who it is, across departments."""
-    return (patient.mrn_issuer, patient.mrn)
+    return identity.person_known(patient)
 
 
 def diagnosis_key(system: str, code: str, line: str) -> str:

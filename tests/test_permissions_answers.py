@@ -45,6 +45,8 @@ def check_answer(world: World, actor: Actor, answer: dict, expected: set[str]) -
     # beside and removed are slides of the shared case
     owners = {place if place in PLACES else "shared" for place in expected}
     signed = {f"Diagnosis-{place}" for place in owners - {"private"}}
+    if actor.letter == "R":  # the patient's name has the place in it, too
+        signed = {"Diagnosis-[…]"} if signed else set()
     vote = answer["vote"]
     assert {line["label"] for line in vote["lines"]} == signed
     assert vote["patients"] == len(signed)

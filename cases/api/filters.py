@@ -6,6 +6,7 @@ import django_filters as filters
 from django.db.models import Exists, OuterRef, QuerySet
 from rest_framework.filters import OrderingFilter
 
+from cases import identity
 from cases.models import (
     BoardMeeting,
     Case,
@@ -25,21 +26,33 @@ class StableOrderingFilter(OrderingFilter):
     def get_ordering(self, request: Any, queryset: QuerySet, view: Any) -> list[str]:
         ordering = list(super().get_ordering(request, queryset, view) or queryset.query.order_by)
         ordering = ordering or list(queryset.model._meta.ordering)
+        if identity.has_veil(queryset.model):
+            ordering = identity.ordering(request.user, ordering)
         return ordering if "pk" in ordering else [*ordering, "pk"]
 
 
-class _Filters(filters.FilterSet):
+class ClinicalFilters(filters.FilterSet):
+    """Filters of rows that belong to patients."""
+
     department = filters.CharFilter(field_name="department__code", label="Department code")
     updated_since = filters.IsoDateTimeFilter(
         field_name="updated_at", lookup_expr="gte", label="Changed at or after this time"
     )
+
+    def filter_queryset(self, queryset: QuerySet) -> QuerySet:
+        """Narrow the list; by what identifies only where the caller may know who is who."""
+        asked = {name for name, value in self.form.cleaned_data.items() if value}
+        if asked & identity.IDENTIFYING and identity.has_veil(queryset.model):
+            path = self.base_filters["department"].field_name.removesuffix("__code")
+            queryset = identity.plain_only(self.request.user, queryset, path)
+        return super().filter_queryset(queryset)
 
     def _visible(self, model: type) -> QuerySet:
         # By the caller's own rows: a match in a hidden part would tell that it exists.
         return model.objects.visible_to(self.request.user)
 
 
-class PatientFilters(_Filters):
+class PatientFilters(ClinicalFilters):
     accession = filters.CharFilter(method="by_accession", label="Accession number of a case")
 
     class Meta:
@@ -51,7 +64,7 @@ class PatientFilters(_Filters):
         return queryset.filter(pk__in=cases.values("patient_id"))
 
 
-class CaseFilters(_Filters):
+class CaseFilters(ClinicalFilters):
     accession = filters.CharFilter(field_name="accession_number", label="Accession number")
     patient = filters.UUIDFilter(field_name="patient_id", label="Patient id")
     mrn = filters.CharFilter(field_name="patient__mrn", label="MRN of the patient")
@@ -84,7 +97,7 @@ class CaseFilters(_Filters):
         return self._with_part(queryset, Report, diagnosis_code=value, is_current=True)
 
 
-class SlideFilters(_Filters):
+class SlideFilters(ClinicalFilters):
     department = filters.CharFilter(field_name="case__department__code", label="Department code")
     case = filters.UUIDFilter(field_name="case_id", label="Case id")
     patient = filters.UUIDFilter(field_name="case__patient_id", label="Patient id")
@@ -100,7 +113,7 @@ class SlideFilters(_Filters):
         fields = ("label", "label_barcode")
 
 
-class SlideImageFilters(_Filters):
+class SlideImageFilters(ClinicalFilters):
     slide = filters.UUIDFilter(field_name="slide_id", label="Slide (glass) id")
     case = filters.UUIDFilter(field_name="slide__case_id", label="Case id")
     patient = filters.UUIDFilter(field_name="slide__case__patient_id", label="Patient id")
@@ -121,7 +134,7 @@ class SlideImageFilters(_Filters):
         fields = ("source_format", "series_instance_uid", "study_instance_uid", "content_sha256")
 
 
-class ReportFilters(_Filters):
+class ReportFilters(ClinicalFilters):
     department = filters.CharFilter(field_name="case__department__code", label="Department code")
     case = filters.UUIDFilter(field_name="case_id", label="Case id")
     patient = filters.UUIDFilter(field_name="case__patient_id", label="Patient id")
@@ -136,13 +149,13 @@ class ReportFilters(_Filters):
         fields = ("diagnosis_code",)
 
 
-class CohortFilters(_Filters):
+class CohortFilters(ClinicalFilters):
     class Meta:
         model = Cohort
         fields = ("name",)
 
 
-class BoardFilters(_Filters):
+class BoardFilters(ClinicalFilters):
     held = filters.DateFromToRangeFilter(field_name="held_on", label="held_on")
 
     class Meta:

@@ -10,7 +10,7 @@ from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from cases import selectors
+from cases import identity, selectors
 from cases.api import filters, serializers
 from cases.api.audited import AuditedReadViewSet
 from cases.api.fields import department_named
@@ -152,7 +152,8 @@ class CaseViewSet(ClinicalView, AuditedReadViewSet):
         return self._upsert(department, dict(data.validated_data))
 
     def _found_by_accession(self, department: Department, issuer: str, number: str) -> Response:
-        case = department.cases.all().get_visible_or_404(
+        known = identity.plain_only(self.request.user, department.cases.all())
+        case = known.get_visible_or_404(
             self.request.user, accession_issuer=issuer, accession_number=number
         )
         self.kwargs["pk"] = case.pk

@@ -119,6 +119,8 @@ class FrameDoor:
         if found is None:
             return None
         user_id, rows = found
+        if any(row.is_veiled for row in rows):
+            return None
         if not all(look_is_recorded(user_id, row.slide_image_id) for row in rows):
             return None
         if metadata:

@@ -34,6 +34,7 @@ COLUMNS = (
     "slide_image_id",
     "sees_label",
     "has_derived",
+    "is_veiled",
 )
 ROWS_MAX = 1000
 """More instances than this are left to Django."""
@@ -47,7 +48,10 @@ def _instances(members: QuerySet[Membership], roles: Callable[[Any], QuerySet]) 
     departments: Any = members.filter(role__in=CLINICAL_ROLES).values("department_id")
     derived = DerivedInstance.objects.filter(slide_image=OuterRef("slide_image_id"))
     return rows.filter(rows._visible(departments), slide_image__study_instance_uid=STUDY).annotate(
-        sees_label=Exists(roles(CAPABILITIES["view_label"])), has_derived=Exists(derived)
+        sees_label=Exists(roles(CAPABILITIES["view_label"])),
+        has_derived=Exists(derived),
+        # Whoever may not know all patients: Django finds out whom.
+        is_veiled=Exists(members.filter(role__in=CLINICAL_ROLES - CAPABILITIES["view_identity"])),
     )
 
 

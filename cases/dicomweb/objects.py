@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 
 from cases import permissions
 from cases.dicomweb.served import DicomObject
+from cases.dicomweb.veiled import for_reader
 from cases.dicomweb.virtual import find_virtual
 from cases.models import DerivedInstance, SlideInstance
 from cases.services import instances
@@ -135,6 +136,7 @@ def _header(path: Path) -> Dataset:
 
 def give_indexes(objects: Sequence[DicomObject]) -> None:
     """Read the metadata of many stored instances at once."""
+    # Of a veiled one the header is read and cleaned each time.
     stored = [o for o in objects if isinstance(o, _Stored) and o._index is None]
     found = instances.index_ensure([o.row for o in stored])
     for one in stored:
@@ -155,6 +157,7 @@ def find(user: Any, study: str, series: str = "", sop: str = "") -> list[DicomOb
         # One series may have come to two departments of the user; it is the same then.
         found.setdefault(one.sop_uid, one)
     kept = [one for one in found.values() if not one.is_private or may_see_label(user, one)]
+    kept = for_reader(kept)
     if not kept:
         raise Http404
     return kept

@@ -13,7 +13,8 @@ from typing import Any
 
 from django.db.models import Count, QuerySet
 
-from cases.dicomweb import search
+from cases import identity
+from cases.dicomweb import search, veiled
 from cases.dicomweb.objects import may_see_label
 from cases.dicomweb.virtual import VirtualObject, virtual_objects
 from cases.dicomweb.virtual_header import described
@@ -218,6 +219,8 @@ class Results:
         return self._kept(told)
 
     def _common(self, image: SlideImage, header: Told) -> Told:
+        if identity.is_veiled(image):
+            header = veiled.told(header, image)
         return {**header, **record_attributes(image)}
 
     def _uids(self, study: str, series: str, sop: str = "") -> Told:

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
@@ -23,6 +24,7 @@ from cases.dicomweb.base import (
 )
 from cases.dicomweb.errors import BadDicomRequest, NotAcceptable
 from cases.dicomweb.served import DicomObject
+from cases.dicomweb.veiled import VeiledObject
 from cases.dicomweb.wire.frame_types import (
     DICOM,
     OCTETS,
@@ -80,7 +82,10 @@ class RetrieveObjects(RetrieveView):
 
     def get(self, request: Request, study_uid: str, series_uid: str = "", sop_uid: str = "") -> Any:
         """Send them as they came, one after the other."""
-        found = self.found(request, study_uid, series_uid, sop_uid)
+        asked = (study_uid, series_uid, sop_uid)
+        if any(isinstance(one, VeiledObject) for one in objects.find(request.user, *asked)):
+            raise PermissionDenied("Whole files name the patient. Ask for a de-identified export.")
+        found = self.found(request, *asked)
         syntaxes = frozenset(one.transfer_syntax_uid for one in found)
         form = choose_instances(accepted(request), syntaxes, len(found) if sop_uid else 2)
         if form is None:

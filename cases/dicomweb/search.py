@@ -24,7 +24,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Concat
 
-from cases import permissions
+from cases import identity, permissions
 from cases.dicomweb.served import PRIVATE_FLAVORS
 from cases.dicomweb.virtual import vendor_slides
 from cases.dicomweb.wire.query import Key, Query, matches
@@ -49,6 +49,11 @@ _NAME, _BIRTH_DATE = "00100010", "00100030"
 RECORD_KEYS = frozenset((*_RECORD_COLUMNS, _NAME, _BIRTH_DATE))
 
 
+# Keys that tell nothing of who the patient is; by any other only known patients are found.
+_PLAIN_KEYS = frozenset((
+    STUDY_UID, SERIES_UID, SOP_UID, SOP_CLASS, MODALITY, MODALITIES, TRANSFER_SYNTAX, "00200011",
+    "00080008", "00280008", "00280010", "00280011", "00480006", "00480007",
+))  # fmt: skip
 _DERIVED_COLUMNS = {
     STUDY_UID: "study_instance_uid",
     SERIES_UID: "series_instance_uid",
@@ -84,6 +89,13 @@ class AnyValue(Func):
         return sql, [one for part in parameters for one in part]
 
 
+def _known(user: Any, rows: QuerySet[Any], query: Query) -> QuerySet[Any]:
+    """Return the rows that the user may look for by these keys."""
+    if all(key.path[0] in _PLAIN_KEYS for key in query.keys):
+        return rows
+    return identity.plain_only(user, rows)
+
+
 def visible_instances(user: Any) -> QuerySet[SlideInstance]:
     """Return the stored instances that the user may have: labels only where they may see them."""
     may_see = permissions.departments_with(user, "view_label")
@@ -111,7 +123,7 @@ def derived(user: Any) -> QuerySet[DerivedInstance]:
 
 def images_matching(user: Any, query: Query) -> QuerySet[SlideImage]:
     """Return the stored slide images that match, or have one instance which does, every key."""
-    images = stored_images(user)
+    images = _known(user, stored_images(user), query)
     of_instances = []
     for key in query.keys:
         column_filter = _image_filter(key, user)
@@ -128,6 +140,7 @@ def images_matching(user: Any, query: Query) -> QuerySet[SlideImage]:
 def instances_matching(user: Any, query: Query) -> QuerySet[SlideInstance]:
     """Return the stored instances that match every key."""
     rows = visible_instances(user).exclude(slide_image__series_instance_uid="")
+    rows = _known(user, rows, query)
     of_instances = []
     for key in query.keys:
         column_filter = _image_filter(key, user, "slide_image__")
@@ -142,7 +155,7 @@ def instances_matching(user: Any, query: Query) -> QuerySet[SlideInstance]:
 
 def derived_matching(user: Any, query: Query) -> QuerySet[DerivedInstance]:
     """Return the derived objects that match every key; keys that they do not know match none."""
-    rows = derived(user)
+    rows = _known(user, derived(user), query)
     for key in query.keys:
         if key.tag in _DERIVED_COLUMNS:
             rows = rows.filter(_text(_DERIVED_COLUMNS[key.tag], key))
@@ -275,7 +288,7 @@ def vendor_images(user: Any) -> QuerySet[SlideImage]:
 
 def virtual_matching(user: Any, query: Query) -> tuple[QuerySet[SlideImage], list[Key]]:
     """Return the vendor slides that match by their rows, and the keys that rows cannot answer."""
-    rows, left = vendor_images(user), []
+    rows, left = _known(user, vendor_images(user), query), []
     for key in query.keys:
         if key.tag == STUDY_UID:
             rows = rows.filter(slide__case__in=_uuids(key))

@@ -1,5 +1,7 @@
 """Uploads: files on their way in, and what became of each slide found in them."""
 
+from typing import Any, Self
+
 from django.conf import settings
 from django.db import models
 
@@ -8,7 +10,8 @@ from cases.models.dicom import DicomPeer
 from cases.models.images import SlideImage
 from cases.models.organisation import Department
 from cases.models.work import LeasedWork
-from cases.querysets import OwnedQuerySet, VisibleQuerySet
+from cases.permissions import departments_with
+from cases.querysets import IntakeQuerySet, VisibleQuerySet
 
 
 class SlideUpload(LeasedWork, Record):
@@ -67,7 +70,7 @@ class SlideUpload(LeasedWork, Record):
         help_text="Hash of a watched folder's delivery, which finds its upload again",
     )
 
-    objects = OwnedQuerySet.as_manager()
+    objects = IntakeQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created_at"]
@@ -86,8 +89,9 @@ class SlideUpload(LeasedWork, Record):
 
 
 class UploadFilesQuerySet(VisibleQuerySet):
-    def _visible(self, departments: frozenset[int]) -> models.Q:
-        return models.Q(upload__department__in=departments)
+    def visible_to(self, user: Any) -> Self:
+        known = departments_with(user, "view_identity")
+        return self.filter(upload__department__in=known)
 
 
 class UploadFile(Record):
@@ -174,7 +178,7 @@ class UploadItem(Record):
     )
     resolved_at = models.DateTimeField(null=True, blank=True)
 
-    objects = OwnedQuerySet.as_manager()
+    objects = IntakeQuerySet.as_manager()
 
     class Meta:
         ordering = ["created_at"]

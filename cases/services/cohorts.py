@@ -13,7 +13,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from cases import permissions
+from cases import identity, permissions
 from cases.errors import Conflict, DomainError
 from cases.models import Cohort, CohortEntry, Department, SlideImage
 from cases.services.audit import Action, access_event_record
@@ -196,6 +196,9 @@ EXPORT_COLUMNS = (
 )
 
 
+_ORDER = ("slide_image__slide__case__accession_number", "slide_image__slide__label", "pk")
+
+
 def may_export(user: Any, cohort: Cohort) -> bool:
     """Return whether the user may export: in the cohort's department, or in one it is shared with.
 
@@ -222,7 +225,7 @@ def cohort_export_csv(*, user: Any, cohort: Cohort) -> str:
             "slide_image__slide__case__patient",
         )
         .prefetch_related("slide_image__slide__case__reports")
-        .order_by("slide_image__slide__case__accession_number", "slide_image__slide__label", "pk")
+        .order_by(*identity.ordering(user, _ORDER))
     )
     count = 0
     for entry in entries:

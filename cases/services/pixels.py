@@ -14,6 +14,7 @@ from PIL import Image
 from cases.errors import DomainError
 from cases.models import SlideImage
 from cases.services.slide_readers import slide_reader
+from cases.services.veiled_pixels import require_clean
 from cases.wsi.deepzoom import DeepZoom
 
 JPEG_QUALITY = 85
@@ -70,6 +71,7 @@ def region_jpeg(
 
 def thumbnail_jpeg(slide_image: SlideImage) -> bytes:
     """Return the whole slide without its label; made once and kept in the data folder."""
+    require_clean(slide_image)
     file = settings.DATA_DIR / "thumbnails" / f"{slide_image.pk}.jpeg"
     try:
         return file.read_bytes()

@@ -15,6 +15,7 @@ from django.conf import settings
 
 from cases.errors import DomainError
 from cases.models import SlideImage
+from cases.services.veiled_pixels import require_clean
 from cases.wsi.errors import WsiError
 from cases.wsi.reader import SlideReader, open_slide
 
@@ -117,6 +118,7 @@ _cache = ReaderCache(settings.OPEN_SLIDES_MAX)
 @contextmanager
 def slide_reader(slide_image: SlideImage) -> Iterator[SlideReader]:
     """Lend the open reader of a slide image. Raises SlideUnreadable with the named reason."""
+    require_clean(slide_image)
     path = settings.DATA_DIR / slide_image.path
     # A series that gained instances has another hash, and must be opened anew.
     key = (slide_image.pk, slide_image.path, slide_image.mpp, slide_image.content_sha256)

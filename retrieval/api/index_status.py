@@ -8,6 +8,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from cases import identity
 from cases.api.audited import UUID_PATTERN
 from cases.models import ApiToken
 from retrieval import selectors_indexing
@@ -66,6 +67,12 @@ class IndexStatusFilters(django_filters.FilterSet):
         field_name="slide_image__slide__case__accession_number"
     )
     changed_since = django_filters.IsoDateTimeFilter(field_name="changed_at", lookup_expr="gte")
+
+    def filter_queryset(self, queryset: QuerySet[SlideIndex]) -> QuerySet[SlideIndex]:
+        """Narrow the list; by accession number only where the caller may know it."""
+        if self.form.cleaned_data["accession_number"]:
+            queryset = identity.plain_only(self.request.user, queryset)
+        return super().filter_queryset(queryset)
 
     class Meta:
         model = SlideIndex

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.contrib.postgres.search import SearchQuery as FullTextQuery
 
+from cases import identity
 from cases.models import Report
 from retrieval.engine.words.question import Question, parse
 from retrieval.engine.words.spelling import correction
@@ -50,7 +51,7 @@ def _is_written(user: Any, word: str) -> bool:
     return (
         reports.filter(words__affirmed=query).exists()
         or reports.filter(words__denied=query).exists()
-        or reports.filter(search_vector=query).exists()
+        or (not identity.veils(user) and reports.filter(search_vector=query).exists())
     )
 
 

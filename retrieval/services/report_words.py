@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
+from cases import identity
 from cases.models import Report
 from retrieval.engine.words.reading import READING_VERSION, Reading, read_report
 from retrieval.engine.words.sections import DIAGNOSIS, GROSS, HISTORY, MICROSCOPY, WEIGHTS
@@ -37,15 +38,19 @@ _UPSERT = f"""
 
 
 def reading_of(report: Report) -> Reading:
-    """Return what the report affirms and denies; its case must be at hand."""
+    """Return what the report affirms and denies; its case must be at hand.
+
+    Of the texts without names, numbers and dates: who may not know them cannot search for them.
+    """
+    clean = identity.cleaner_of(report).clean
     return read_report(
         [
-            (DIAGNOSIS, report.diagnosis_line),
-            (DIAGNOSIS, report.diagnosis_text),
-            (MICROSCOPY, report.microscopic_description),
-            (MICROSCOPY, report.comment),
-            (HISTORY, report.case.clinical_history[:HISTORY_MOST]),
-            (GROSS, report.gross_description),
+            (DIAGNOSIS, clean(report.diagnosis_line)),
+            (DIAGNOSIS, clean(report.diagnosis_text)),
+            (MICROSCOPY, clean(report.microscopic_description)),
+            (MICROSCOPY, clean(report.comment)),
+            (HISTORY, clean(report.case.clinical_history[:HISTORY_MOST])),
+            (GROSS, clean(report.gross_description)),
         ],
         codes=[report.diagnosis_code] if report.diagnosis_code else [],
     )

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db import transaction
 from django_q.tasks import async_task
 
+from cases import identity
 from cases.models import Report
 from retrieval.models import EmbeddingModel, ReportEmbedding
 from retrieval.services.models import NoActiveModel, active_model
@@ -45,6 +46,11 @@ def report_embeddings_sweep() -> int:
     return done
 
 
+def _text_of(report: Report) -> str:
+    """Return the report without the people in it, whom nobody should find by likeness."""
+    return identity.cleaner_of(report).clean(report.full_text)
+
+
 def _missing() -> Any:
     model = EmbeddingModel.objects.filter(
         modality=EmbeddingModel.Modality.TEXT, is_active=True
@@ -59,7 +65,7 @@ def _embed(reports: list[Report]) -> int:
     """Embed these; returns how many embeddings were written or were there."""
     try:
         model = active_model(EmbeddingModel.Modality.TEXT)
-        vectors = encode_texts(model, [report.full_text for report in reports])
+        vectors = encode_texts(model, [_text_of(report) for report in reports])
     except (EncoderUnavailable, NoActiveModel) as error:
         logger.warning("%d reports wait to be embedded: %s", len(reports), error.code)
         return 0

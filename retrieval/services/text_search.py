@@ -9,6 +9,7 @@ from uuid import UUID
 import numpy as np
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from cases import identity
 from cases.models import Report, SlideImage
 from cases.permissions import departments_of
 from cases.querysets import nothing_is_shared
@@ -91,7 +92,7 @@ def text_part(
         part = TextPart(
             text,
             strict=True,
-            match=LiteralWords(text),
+            match=LiteralWords(text, is_veiled=identity.veils(user)),
             is_literal=True,
             notices=["The words count as they were typed."],
         )
@@ -101,7 +102,7 @@ def text_part(
         part = TextPart(
             text,
             strict=question.is_strict,
-            match=Words(question),
+            match=Words(question, is_veiled=identity.veils(user)),
             is_condition=question.is_condition,
             understood=understood_json(question),
         )

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import numpy as np
 
+from cases import identity
 from cases.errors import Conflict, DomainError
 from cases.models import Case, Cohort, CohortEntry, Report, SlideImage
 from cases.permissions import departments_with
@@ -142,8 +143,13 @@ def _item(image: SlideImage, path: str, report: Report | None, labels: str) -> T
         hospital=f"{case.department.code}|{case.accession_issuer}",
         label=_label(report, organ, labels) if report else "",
         features_path=path,
-        report=report.full_text if report else "",
+        report=_text_of(report) if report else "",
     )
+
+
+def _text_of(report: Report) -> str:
+    """Return the report without the people in it: a model learns no names."""
+    return identity.cleaner_of(report).clean(report.full_text)
 
 
 def _label(report: Report, organ: str, labels: str) -> str:
@@ -236,7 +242,7 @@ def _reports(run: TrainingRun, rows: list[TrainingSlide]) -> Iterator[tuple[str,
     """Yield each patient's signed report; of several cases, that of the first slide's case."""
     cases = {row.slide_image.slide.case_id: row.slide_image.slide.case for row in rows}
     reports = {
-        report.case_id: report.full_text
+        report.case_id: _text_of(report)
         for report in Report.objects.visible_to(run.user).filter(
             is_current=True, status__in=SIGNED, case__in=cases
         )

@@ -48,22 +48,28 @@ def _says(field: str, query: Any) -> Exists:
     return Exists(ReportWords.objects.filter(report=OuterRef("pk"), **{field: query}))
 
 
-def _mentioned(concept: Concept) -> Any:
-    if concept.quoted:
-        return Q(search_vector=_phrase(concept.typed))
-    return Q(_says("affirmed", _exact(concept)))
+def _quoted(typed: str, *, is_veiled: bool) -> Any:
+    """Return whether a report has the words as they were typed.
+
+    A reader of veiled reports asks their cleaned words: names would find whose a report is.
+    """
+    if not is_veiled:
+        return Q(search_vector=_phrase(typed))
+    phrase = _phrase(searchable(typed))
+    return Q(words__affirmed=phrase) | Q(words__denied=phrase)
 
 
 @dataclass(frozen=True)
 class Words:
-    """How reports are matched with a question."""
+    """How reports are matched with a question. is_veiled: by a reader of veiled reports."""
 
     question: Question
+    is_veiled: bool = False
 
     def allowed(self, reports: QuerySet[Report]) -> QuerySet[Report]:
         """Return the reports that break no rule: quoted words there, denied and left out not."""
         for concept in (*self.question.denied, *self.question.left_out):
-            reports = reports.exclude(_mentioned(concept))
+            reports = reports.exclude(self._mentioned(concept))
         for group in self.question.asked:
             if self.question.is_condition or any(concept.quoted for concept in group):
                 reports = reports.filter(self._asked(group))
@@ -78,17 +84,24 @@ class Words:
     def forbidden(self, reports: QuerySet[Report]) -> QuerySet[Report] | None:
         """Return the reports that say what is denied or left out; None where nothing is."""
         unwanted = [*self.question.denied, *self.question.left_out]
-        return reports.filter(reduce(or_, map(_mentioned, unwanted))) if unwanted else None
+        return reports.filter(reduce(or_, map(self._mentioned, unwanted))) if unwanted else None
 
-    @staticmethod
-    def _asked(group: tuple[Concept, ...]) -> Any:
+    def _mentioned(self, concept: Concept) -> Any:
+        if not concept.quoted:
+            return Q(_says("affirmed", _exact(concept)))
+        if not self.is_veiled:
+            return _quoted(concept.typed, is_veiled=False)
+        phrase = _phrase(searchable(concept.typed))
+        return Q(_says("affirmed", phrase)) | Q(_says("denied", phrase))
+
+    def _asked(self, group: tuple[Concept, ...]) -> Any:
         found = Q()
         loose = [concept for concept in group if not concept.quoted]
         if loose:
             found |= Q(words__affirmed=any_of(map(_loose, loose)))
         for concept in group:
             if concept.quoted:
-                found |= Q(search_vector=_phrase(concept.typed))
+                found |= _quoted(concept.typed, is_veiled=self.is_veiled)
         return found
 
     def matching(self, reports: QuerySet[Report]) -> QuerySet[Report]:
@@ -158,6 +171,12 @@ class LiteralWords:
     """The words as typed, in websearch syntax: no synonyms, no denial, no sections."""
 
     text: str
+    is_veiled: bool = False
+
+    @property
+    def _field(self) -> str:
+        """Return where the words are looked for: names are not in the cleaned ones."""
+        return "words__affirmed" if self.is_veiled else "search_vector"
 
     @property
     def _query(self) -> FullTextQuery:
@@ -170,16 +189,14 @@ class LiteralWords:
 
     def allowed(self, reports: QuerySet[Report]) -> QuerySet[Report]:
         """Return the reports with the words."""
-        return reports.filter(search_vector=self._query)
+        return reports.filter(**{self._field: self._query})
 
     def forbidden(self, reports: QuerySet[Report]) -> None:
         """Return None: what is left out is part of `allowed`."""
 
     def matching(self, reports: QuerySet[Report]) -> QuerySet[Report]:
         """Return the reports with the words, with `_rank`, larger is better."""
-        return reports.filter(search_vector=self._query).annotate(
-            _rank=SearchRank(F("search_vector"), self._query)
-        )
+        return self.allowed(reports).annotate(_rank=SearchRank(F(self._field), self._query))
 
     def matching_words(self, words: QuerySet[ReportWords]) -> None:
         """Return None: words as they were typed are looked for in the reports."""

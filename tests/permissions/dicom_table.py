@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.permissions.pixels import dicom_uids
-from tests.permissions.row import Of, Row
+from tests.permissions.row import ALL, Of, Row
 
 
 def _dicom(*kept: str, **more: Any) -> Of:
@@ -14,12 +14,14 @@ def _dicom(*kept: str, **more: Any) -> Of:
     return url
 
 
+_WHOLE = ("study", "one-series", "instance")
 _SERIES = ("study_uid", "series_uid")
 _INSTANCE = (*_SERIES, "sop_uid")
 
 RETRIEVED = [
     *(
-        Row(f"dicomweb-{name}", of="slide_image", url=url)
+        # Whole files name the patient.
+        Row(f"dicomweb-{name}", of="slide_image", url=url, roles="PTD" if name in _WHOLE else ALL)
         for name, url in (
             ("study", _dicom("study_uid")),
             ("study-metadata", _dicom("study_uid")),

@@ -9,6 +9,7 @@ partner  what a shared object is to the partner: "ok", "denied" (403) or "hidden
 hidden   the status for an object that is hidden or missing (404 unless the object is named in
          the body, where it is a wrong value)
 nobody   the status for somebody without any clinical role, on a route without an object
+by_name  found by what identifies: for a researcher it finds nothing
 lists    the kind whose ids the answer lists, to be exactly those the actor sees
 gate     the role is asked for before the object, so that who may not gets 403 for any of them
 in_body  the object is named in the body, not in the address
@@ -38,6 +39,7 @@ class Row:
     hidden: int = 404
     nobody: int = 200
     lists: str = ""
+    by_name: bool = False
     gate: bool = False
     public: bool = False
     signed_in: int = 0

@@ -54,7 +54,7 @@ PAGES = [
     # An auditor, who is nobody else in the table, is tried in tests/cases/audit/test_page.py.
     Row("audit", roles="D", nobody=403),
     Row("work_list", lists="case"),
-    Row("work_list", query="text=S26", lists="case", variant="filtered"),
+    Row("work_list", query="text=S26", lists="case", by_name=True, variant="filtered"),
     Row(
         "view_save",
         "POST",

@@ -51,6 +51,8 @@ NEVER_SHARED = BOARD_KINDS | frozenset((
     "upload", "upload_failed", "upload_ready", "upload_file", "item", "department",
     "department_pk", "accession", "term",
 ))  # fmt: skip
+# Kinds that name patients and nothing else: a researcher knows of none.
+UNVEILED = NEVER_SHARED - BOARD_KINDS - {"department", "department_pk", "term"}
 # Two more places of `home`: slides of the shared case that are not, or no more, in the cohort.
 BESIDE = ("beside", "removed")
 
@@ -75,6 +77,8 @@ class Actor:
         """Return whether the object of this kind in this place exists for the actor."""
         if self.name == "partner" and kind in NEVER_SHARED | EXPORT_KINDS:
             return False
+        if self.letter == "R" and (kind in UNVEILED or (kind, place) == ("search", "private")):
+            return False  # the second is a colleague's question, in words
         return place in self.places
 
 

@@ -12,6 +12,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 ROWS = {
     "see the department's cases, slides, reports": ["view"],
+    "see who the patients are: names, numbers, dates": ["view_identity"],
     "see label images": ["view_label"],
     "search": ["search"],
     "say relevant / not relevant": ["give_feedback"],

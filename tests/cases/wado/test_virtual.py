@@ -44,6 +44,24 @@ def address_of(one) -> str:
     return f"/dicomweb{one.path}"
 
 
+def test_a_researcher_gets_pixels_and_a_cleaned_header(pathologist, researcher, image):
+    one = virtual_objects(image)[0]
+    plain, told = (
+        r.get(f"{address_of(one)}/metadata").json()[0] for r in (pathologist, researcher)
+    )
+    assert plain["00100020"]["Value"] == ["M7"] and told["00100020"]["Value"] != ["M7"]
+    assert told["00480006"] == plain["00480006"] and "M7" not in str(told)
+    assert "S26-7" in str(plain) and "S26-7" not in str(told)
+    found = researcher.get("/dicomweb/instances", {"includefield": "all"}).json()
+    assert "M7" not in str(found) and found[0]["00100020"] == told["00100020"]
+    accept = {"Accept": "image/jpeg"}
+    frames = [
+        r.get(f"{address_of(one)}/frames/1", headers=accept) for r in (pathologist, researcher)
+    ]
+    assert body_of(frames[0]) == body_of(frames[1])
+    assert researcher.get(address_of(one)).status_code == 403
+
+
 def test_each_level_is_an_instance_with_the_slides_pixels(pathologist, image, tmp_path):
     objects = virtual_objects(image)
     assert len(objects) == image.level_count
