@@ -13,6 +13,8 @@ def portal(request: HttpRequest) -> dict[str, Any]:
     if user is None or not user.is_authenticated:
         return {}
     return {
+        "is_presenting": permissions.is_presenting(user),
+        "may_present": bool(permissions.departments_of(user)),
         "sees_veiled": identity.veils(user),
         "may_upload": bool(permissions.departments_with(user, "upload")),
         "may_search": bool(permissions.departments_with(user, "search")),

@@ -22,6 +22,7 @@ from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db.models import Case as Choose
 from django.db.models import F, Q, QuerySet, Value, When
+from django.utils.translation import gettext
 
 from cases import permissions, row_scope
 
@@ -57,6 +58,7 @@ class _Reader:
     def __init__(self, user: Any) -> None:
         self.plain = permissions.departments_with(user, "view_identity")
         self.veils = bool(permissions.departments_of(user) - self.plain)
+        self.is_presenting = permissions.is_presenting(user)
         self.people: dict[Any, Person] = {}
         self.patient_of: dict[Any, Any] = {}
 
@@ -174,6 +176,7 @@ _PATH = {
     "block": "specimen__case__patient__",
     "slideimage": "slide__case__patient__",
     "slideindex": "slide_image__slide__case__patient__",
+    "boarditem": "case__patient__",
     "cohortentry": "slide_image__slide__case__patient__",
 }
 # By one of these a row tells which patient it is of, once another row of theirs was read.
@@ -279,7 +282,19 @@ _VEILS: dict[str, dict[str, _Veil]] = {
         **dict.fromkeys(("enqueued_at", "started_at", "finished_at", "heartbeat_at"), _moved),
         **_TIMES,
     },
+    "boarditem": {"question": _cleaned},
     "cohortentry": {"note": _cleaned, "removed_reason": _cleaned},
+}
+
+
+# Words of colleagues about no one patient: hidden only where a session is presented.
+_PRESENTED: dict[str, dict[str, Callable[[Any], str]]] = {
+    "boardmeeting": {"title": lambda row: gettext("Tumour board"), "note": lambda row: ""},
+    "cohort": {
+        "name": lambda row: gettext("Cohort %(id)s") % {"id": str(row.pk)[:6]},
+        "description": lambda row: "",
+    },
+    "exportproject": {"name": lambda row: gettext("Project"), "purpose": lambda row: ""},
 }
 
 
@@ -301,6 +316,11 @@ def veil(row: Any) -> None:
         reader = kept["identity"] = _Reader(user)
     if not reader.veils:
         return
+    if reader.is_presenting and row._meta.model_name in _PRESENTED:
+        for name, told in _PRESENTED[row._meta.model_name].items():
+            if name in row.__dict__:
+                row.__dict__[name] = told(row)
+        row.__dict__["_is_veiled"] = None
     fields = _VEILS.get(row._meta.model_name)
     if fields is None:
         return

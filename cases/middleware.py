@@ -2,12 +2,14 @@
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 from django.http import FileResponse, HttpRequest, HttpResponse
 
 from cases import row_scope
 from cases.services.audit import origin_set, request_origin
+from cases.sign_on.limits import PRESENTING
 
 
 class PatientDataHeadersMiddleware:
@@ -60,13 +62,19 @@ class AuditOriginMiddleware:
 
 
 class RowScopeMiddleware:
-    """Say to the database whose request it is: `cases.row_security` lets in no other rows."""
+    """Say to the database whose request it is: `cases.row_security` lets in no other rows.
+
+    And whether the session is presented: `cases.identity` then veils all rows.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         before = row_scope.said()
+        since = request.session.get(PRESENTING)
+        if since:
+            request.user.presenting_since = datetime.fromisoformat(since)
         row_scope.user_set(request.user)
         try:
             response = self.get_response(request)

@@ -57,6 +57,18 @@ CAPABILITIES: dict[str, frozenset[Role]] = {
 }
 
 
+# What shows or changes who people are: nobody may, in a session that is presented to others.
+HIDDEN_WHEN_PRESENTING = frozenset((
+    "view_identity", "view_label", "upload", "reconcile", "retry_work", "edit_case", "write_report",
+    "share_cohort", "manage_export_projects", "manage_members", "manage_tokens", "read_audit",
+))  # fmt: skip
+
+
+def is_presenting(user: Any) -> bool:
+    """Return whether the user's session hides all identifiers (set by RowScopeMiddleware)."""
+    return getattr(user, "presenting_since", None) is not None
+
+
 def departments_of(user: Any, roles: Iterable[str] = CLINICAL_ROLES) -> frozenset[int]:
     """Return the ids of the departments in which the user has one of the roles.
 
@@ -77,6 +89,8 @@ def departments_of(user: Any, roles: Iterable[str] = CLINICAL_ROLES) -> frozense
 
 def departments_with(user: Any, capability: str) -> frozenset[int]:
     """Return the ids of the departments in which the user may do this."""
+    if capability in HIDDEN_WHEN_PRESENTING and is_presenting(user):
+        return frozenset()
     return departments_of(user, CAPABILITIES[capability])
 
 
@@ -102,4 +116,6 @@ def is_system_administrator(user: Any) -> bool:
 
 def may_administer(user: Any) -> bool:
     """Return whether the administration opens: to who runs the site or a department."""
+    if is_presenting(user):
+        return False
     return bool(departments_with(user, "manage_members")) or is_system_administrator(user)

@@ -9,6 +9,7 @@ from cases.views import (
     cohorts,
     exports,
     health,
+    presentation,
     slide,
     tiles,
     unmatched,
@@ -19,6 +20,7 @@ from cases.views import (
 urlpatterns = [
     path("", include("cases.account_urls")),
     path("", work_list.work_list, name="work_list"),
+    path("presentation/", presentation.presentation, name="presentation"),
     path("views/", work_list.view_save, name="view_save"),
     path("views/<uuid:pk>/delete/", work_list.view_delete, name="view_delete"),
     path("cases/<uuid:pk>/", case.case, name="case"),

@@ -23,7 +23,7 @@ from pgvector import HalfVector
 from pgvector.django import HalfVectorField
 
 from cases import identity
-from cases.permissions import departments_of
+from cases.permissions import departments_of, is_presenting
 from cases.querysets import SlideImagePartQuerySet, VisibleQuerySet, shared_entries
 from cases.row_scope import acting_as_owner
 from retrieval.engine.search_plan import Plan, ef_search_for
@@ -271,7 +271,10 @@ class SearchQueryQuerySet(VisibleQuerySet):
         if getattr(user, "token_department_ids", None) is None:
             readable |= Q(user=user)
         if identity.veils(user):  # a colleague's words may be somebody's name
-            readable &= Q(user=user) | only_a_slide
+            own = Q(user=user)
+            if is_presenting(user):  # and so may one's own, from before
+                own &= Q(created_at__gte=user.presenting_since)
+            readable &= own | only_a_slide
         return self.filter(slide_is_visible & readable)
 
 

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from cases import identity
 from cases.models import Case, Cohort, Department, Patient, Report, SlideImage
+from cases.permissions import is_presenting
 from retrieval.engine.ranking import VoteLine
 from retrieval.filters import SearchFilters
 from retrieval.fulltext import any_of
@@ -154,6 +155,8 @@ def searches_of(user: Any) -> QuerySet[SearchQuery]:
 
 def saved_searches_of(user: Any) -> list[SavedSearch]:
     """Return the user's saved searches whose questions the user may still read."""
+    if is_presenting(user):
+        return []  # a name that was given for oneself
     queries = _with_tissue(SearchQuery.objects.visible_to(user))
     saved = SavedSearch.objects.filter(user=user, query__in=queries.values("pk"))
     return list(saved.prefetch_related(Prefetch("query", queries.defer("image_jpeg"))))

@@ -75,9 +75,8 @@ def ask(client: Client, path: str, **query: str) -> str:
     return text
 
 
-def walk(world: World, name: str) -> Iterator[tuple[str, str]]:
-    """Yield (where, answer) of everything that the actor can ask for."""
-    client = client_of(world, name)
+def walk(world: World, client: Client) -> Iterator[tuple[str, str]]:
+    """Yield (where, answer) of everything that can be asked for."""
     slide = str(world.id("slide_image", "shared"))
     with transaction.atomic():
         own = {}
@@ -110,9 +109,17 @@ def _walk_route(
 
 
 def test_no_answer_says_whose_a_slide_is(world):
-    said = {name: path for path, text in walk(world, "researcher") for name in _named(text)}
+    said = {
+        name: path
+        for path, text in walk(world, client_of(world, "researcher"))
+        for name in _named(text)
+    }
     assert said == {}
-    control = {name for _path, text in walk(world, "pathologist") for name in _named(text)}
+    control = {
+        name
+        for _path, text in walk(world, client_of(world, "pathologist"))
+        for name in _named(text)
+    }
     assert set(SECRETS) - control == set()
 
 

@@ -9,6 +9,8 @@ from django.conf import settings
 from cases.sign_on import second_factor
 
 BEGAN, SEEN = "began_at", "seen_at"
+PRESENTING = "presenting_since"
+"""In a session whose identifiers are hidden: since when, as ISO text."""
 WRITE_SECONDS = 60
 """The last use is written no more often than this."""
 
@@ -31,6 +33,8 @@ def is_plain(session: Mapping[str, Any]) -> bool:
     For what answers before the middleware does; all else is left to it.
     """
     now = int(time.time())
+    if PRESENTING in session:
+        return False
     if not {BEGAN, SEEN} <= set(session) or now - session[SEEN] >= WRITE_SECONDS:
         return False
     if settings.MFA_ROLES and not second_factor.is_kept_in(session):

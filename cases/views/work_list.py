@@ -111,7 +111,9 @@ def work_list(request: HttpRequest) -> HttpResponse:
         "is_filtered": filters != CaseFilters(),
         "is_near": is_near,
         "query": _query_of(request.GET, form),
-        "saved_views": SavedView.objects.filter(user=request.user),
+        "saved_views": []
+        if permissions.is_presenting(request.user)
+        else SavedView.objects.filter(user=request.user),
         "columns": [_column(name, label, order) for name, label in COLUMNS],
         "order": order,
         "page_obj": page,

@@ -41,6 +41,7 @@ ACCOUNTS = [
     Row("password"),
     Row("confirm_identity"),
     Row("my_account"),
+    Row("presentation", "POST", ok=302, nobody=302),
     Row("sessions_end", "POST", ok=302, nobody=302),
     Row("session_end", "POST", ok=404, nobody=404, url=_no_such_number),
     Row("mfa_index"),
