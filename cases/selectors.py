@@ -235,6 +235,12 @@ def stains_seen(user: Any) -> list[str]:
     return distinct_seen(Slide.objects.visible_to(user), "stain")
 
 
+def may_order(user: Any, name: str) -> bool:
+    """Return whether the user may sort cases so: not by what is veiled for them."""
+    fields = CASE_ORDERS.get(name, ())
+    return identity.ordering(user, fields) == list(fields)
+
+
 def _order_by(order: str, user: Any) -> list[Any]:
     if order.removeprefix("-") not in CASE_ORDERS:
         order = "-received"

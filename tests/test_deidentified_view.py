@@ -193,6 +193,13 @@ def test_orders_tell_nothing(world):
         assert rows[0] == rows[1] == sorted(rows[0], key=lambda row: row["id"])
 
 
+def test_the_work_list_offers_no_such_order(world):
+    for name, offered in (("researcher", False), ("pathologist", True)):
+        page = client_of(world, name).get("/").content.decode()
+        assert ("order=received" in page, "order=patient" in page) == (offered, offered)
+        assert "order=diagnosis" in page
+
+
 def test_pseudonyms_and_intervals_stay(world):
     """The same names each time; days between two dates of a patient are what they were."""
     path = f"/api/v1/cases/{world.id('case', 'private')}/"

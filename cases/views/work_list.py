@@ -114,7 +114,12 @@ def work_list(request: HttpRequest) -> HttpResponse:
         "saved_views": []
         if permissions.is_presenting(request.user)
         else SavedView.objects.filter(user=request.user),
-        "columns": [_column(name, label, order) for name, label in COLUMNS],
+        "columns": [
+            _column(
+                name if name and selectors.may_order(request.user, name) else None, label, order
+            )
+            for name, label in COLUMNS
+        ],
         "order": order,
         "page_obj": page,
         "has_clinical_role": bool(permissions.departments_of(request.user)),

@@ -38,6 +38,18 @@ def test_a_board_is_filled_ordered_and_walked_by_keys(visitor: Visitor):
     found += visitor.axe() if AXE.exists() else []
     page.keyboard.press("p")
     page.wait_for_selector("text=1 of 2")
+    names = page.locator(".viewer-side .mono").first.text_content()
+    page.click("button:has-text('Present')")
+    page.wait_for_selector("text=identifiers are hidden")
+    assert names not in page.content()
+    visitor.look("board-walk-presented")
+    found += visitor.axe() if AXE.exists() else []
+    page.emulate_media(color_scheme="dark")
+    visitor.goto("/")
+    visitor.look("work-list-presented")
+    found += visitor.axe() if AXE.exists() else []
+    page.click("button:has-text('End presentation')")
+    page.wait_for_selector("button:has-text('Present')")
     assert found == []
 
 
