@@ -1,5 +1,7 @@
 """Presentation mode: what identifies is hidden in this session, for a tumour board or teaching."""
 
+from urllib.parse import urlsplit
+
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -18,7 +20,10 @@ def presentation(request: HttpRequest) -> HttpResponse:
         request.session.setdefault(PRESENTING, timezone.now().isoformat())
     else:
         request.session.pop(PRESENTING, None)
-    back = request.POST.get("next", "").partition("?")[0]
+    try:
+        back = urlsplit(request.headers.get("Referer", "")).path
+    except ValueError:
+        back = ""
     if not url_has_allowed_host_and_scheme(back, allowed_hosts=None):
         back = "work_list"
     return redirect(back)
