@@ -12,7 +12,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pathsearch_site.settings.produc
 django.setup(set_prefix=False)
 
 # The handlers import the apps, which must be set up.
+from django.urls import get_resolver  # noqa: E402
+
 from cases.dicomweb.frame_door import FrameDoor  # noqa: E402
+from pathsearch_site import garbage  # noqa: E402
 from pathsearch_site.body_limit import BodyLimit  # noqa: E402
 from pathsearch_site.streamed_body import StreamingHandler, is_streamed  # noqa: E402
 
@@ -26,3 +29,7 @@ application = FrameDoor(
     ),
     connections=settings.FRAME_DB_CONNECTIONS,
 )
+
+# All views, read now and not by the first request: they are part of what stays.
+_ = get_resolver().url_patterns
+garbage.settle()

@@ -26,6 +26,7 @@ from cases import identity
 from cases.permissions import departments_of, is_presenting
 from cases.querysets import SlideImagePartQuerySet, VisibleQuerySet, shared_entries
 from cases.row_scope import acting_as_owner
+from retrieval.binary_rows import binary_rows
 from retrieval.engine.search_plan import Plan, ef_search_for
 from retrieval.engine.token_codec import Probe
 from retrieval.fields import places_from_bytes, shares_from_bytes
@@ -110,6 +111,28 @@ class VectorQuerySet(VisibleQuerySet):
         or through HNSW, and, where one is given, how many; if HNSW finds too few, exactly.
         exact: True or False forces the way, for tests and benchmarks.
         """
+        found = self._nearest_rows(
+            model=model, vector=vector, limit=limit, columns=[key], exact=exact, plan=plan
+        )
+        neighbours = [Neighbour(found_key, 1 - distance) for found_key, distance in found]
+        # Relaxed order is not quite sorted, and ties come as they lie on disk.
+        return sorted(neighbours, key=lambda n: (-n.similarity, n.key))
+
+    def plan(self, *, model: Any, limit: int) -> Plan:
+        """Return the way that `nearest` would take."""
+        return planned(self.filter(model=model), model, limit)
+
+    def _nearest_rows(
+        self,
+        *,
+        model: Any,
+        vector: np.ndarray,
+        limit: int,
+        columns: list[Any],
+        exact: bool | None = None,
+        plan: Plan | None = None,
+    ) -> list[tuple[Any, ...]]:
+        """Return these columns of the nearest rows, the distance last; about in order."""
         rows = self.filter(model=model)
         if exact is None:
             if plan is None:
@@ -118,28 +141,24 @@ class VectorQuerySet(VisibleQuerySet):
                 limit = plan.limit
             exact = plan.way == "exact"
         if exact:
-            return rows._nearest_exact(model, vector, limit, key)
+            return rows._by_scan(model, vector, limit, columns)
         ef_search = plan.ef_search if plan else ef_search_for(limit, costs_of(model))
-        found = rows._nearest_by_index(model, vector, limit, key, ef_search)
+        found = rows._by_index(model, vector, limit, columns, ef_search)
         if len(found) < limit:
-            return rows._nearest_exact(model, vector, limit, key)
+            return rows._by_scan(model, vector, limit, columns)
         return found
 
-    def plan(self, *, model: Any, limit: int) -> Plan:
-        """Return the way that `nearest` would take."""
-        return planned(self.filter(model=model), model, limit)
-
-    def _nearest_exact(
-        self, model: Any, vector: np.ndarray, limit: int, key: str
-    ) -> list[Neighbour]:
+    def _by_scan(
+        self, model: Any, vector: np.ndarray, limit: int, columns: list[Any]
+    ) -> list[tuple[Any, ...]]:
         # The bare column is no expression of any index, so this is never an index scan.
         distance = _CosineDistance(F("vector"), _literal(vector, model.dimension))
         with postgres_set(self.db):
-            return self._fetch(distance, limit, key)
+            return self._fetch(distance, limit, columns)
 
-    def _nearest_by_index(
-        self, model: Any, vector: np.ndarray, limit: int, key: str, ef_search: int
-    ) -> list[Neighbour]:
+    def _by_index(
+        self, model: Any, vector: np.ndarray, limit: int, columns: list[Any], ef_search: int
+    ) -> list[tuple[Any, ...]]:
         distance = _CosineDistance(
             _IndexedVector(model.dimension), _literal(vector, model.dimension)
         )
@@ -152,17 +171,11 @@ class VectorQuerySet(VisibleQuerySet):
             "hnsw.scan_mem_multiplier": HNSW_SCAN_MEM_MULTIPLIER,
         }
         with postgres_set(self.db, **walk):
-            return self._fetch(distance, limit, key)
+            return self._fetch(distance, limit, columns)
 
-    def _fetch(self, distance: Func, limit: int, key: str) -> list[Neighbour]:
-        rows = (
-            self.annotate(_distance=distance)
-            .order_by("_distance")
-            .values_list(key, "_distance")[:limit]
-        )
-        # Relaxed order is not quite sorted, and ties come as they lie on disk.
-        found = [Neighbour(found_key, 1 - distance) for found_key, distance in rows]
-        return sorted(found, key=lambda n: (-n.similarity, str(n.key)))
+    def _fetch(self, distance: Func, limit: int, columns: list[Any]) -> list[tuple[Any, ...]]:
+        rows = self.annotate(_distance=distance).order_by("_distance")
+        return binary_rows(rows.values_list(*columns, "_distance")[:limit])
 
     def similarities(
         self, *, model: Any, vector: np.ndarray, keys: Collection[Any], key: str
@@ -194,6 +207,17 @@ class StoredMosaic:
         return shares_from_bytes(self.place_data)
 
 
+# Plain bytes: places are unpacked for an answer, not for each candidate.
+_MOSAIC = ["slide_image_id", "mosaic", "codec_id", Cast("places", BinaryField())]
+
+
+def _as_mosaics(rows: list[tuple[Any, ...]]) -> list[StoredMosaic]:
+    return [
+        StoredMosaic(pk, data, codec_id, places, 1 - distance)
+        for pk, data, codec_id, places, distance in rows
+    ]
+
+
 class SlideEmbeddingQuerySet(SlideImagePartQuerySet, VectorQuerySet):
     """Embeddings of slide images; candidates by distance."""
 
@@ -202,16 +226,18 @@ class SlideEmbeddingQuerySet(SlideImagePartQuerySet, VectorQuerySet):
     ) -> list[StoredMosaic]:
         """Return the mosaics of those slides of this queryset, with the cosine to `vector`."""
         distance = _CosineDistance(F("vector"), _literal(vector, model.dimension))
-        rows = (
-            self.filter(AnyOf("slide_image_id", slide_image_ids), model=model)
-            .annotate(_distance=distance, _places=Cast("places", BinaryField()))
-            .order_by("slide_image_id")
-            .values_list("slide_image_id", "mosaic", "codec_id", "_places", "_distance")
+        rows = self.filter(AnyOf("slide_image_id", slide_image_ids), model=model)
+        rows = rows.annotate(_distance=distance).order_by("slide_image_id")
+        return _as_mosaics(binary_rows(rows.values_list(*_MOSAIC, "_distance")))
+
+    def nearest_mosaics(
+        self, *, model: Any, vector: np.ndarray, limit: int, plan: Plan | None = None
+    ) -> dict[Any, StoredMosaic]:
+        """Return what `nearest` finds, with the mosaics, by slide image: one statement for both."""
+        found = self._nearest_rows(
+            model=model, vector=vector, limit=limit, columns=_MOSAIC, plan=plan
         )
-        return [
-            StoredMosaic(pk, bytes(data), codec_id, bytes(places), 1 - far)
-            for pk, data, codec_id, places, far in rows
-        ]
+        return {mosaic.slide_image_id: mosaic for mosaic in _as_mosaics(found)}
 
     def sharing_cells(self, *, probes: Sequence[Probe], limit: int) -> list[Any]:
         """Return the slide images of this queryset that share most with the probed cells.
@@ -228,10 +254,10 @@ class SlideEmbeddingQuerySet(SlideImagePartQuerySet, VectorQuerySet):
         rows = self.filter(cells__overlap=sorted(probes_of))
         scored = []
         with postgres_set(self.db):
-            for pk, cells in rows.order_by().values_list("slide_image_id", "cells"):
+            for pk, cells in binary_rows(rows.order_by().values_list("slide_image_id", "cells")):
                 hit = {number for cell in cells for number in probes_of.get(cell, ())}
-                scored.append((-sum(probes[number].weight for number in sorted(hit)), str(pk), pk))
-        return [pk for _score, _text, pk in heapq.nsmallest(limit, scored)]
+                scored.append((-sum(probes[number].weight for number in sorted(hit)), pk))
+        return [pk for _score, pk in heapq.nsmallest(limit, scored)]
 
 
 class ReportEmbeddingQuerySet(VectorQuerySet):

@@ -12,12 +12,14 @@ from django.conf import settings
 from benchmarks.machine import cpu_name
 from benchmarks.search_scale import asking, loading, rivals, truth
 from benchmarks.search_scale.vectors import World
+from pathsearch_site import garbage
 
 
 def run(asked: argparse.Namespace) -> None:
     """Print all tables."""
     world = World()
     asking.without_encoders(world)
+    garbage.settle()  # as each web process does when it has started
     print(f"\n{asked.slides:,} slides on {cpu_name()}, {os.cpu_count()} cores,", end=" ")
     lock = "on" if settings.ROW_SECURITY else "off"
     print(f"Python {platform.python_version()}; row security {lock}; sentences are not encoded")

@@ -190,7 +190,7 @@ def best_pairs(cosines: Floats, *, count: int = 4) -> list[TokenPair]:
 
 def competition_ranks(scores: Mapping[Hashable, float]) -> dict[Hashable, int]:
     """Return ranks from 1 by descending score; equal scores share the rank (1, 2, 2, 4)."""
-    ordered = sorted(scores.items(), key=lambda item: (-item[1], str(item[0])))
+    ordered = sorted(scores.items(), key=lambda item: -item[1])
     ranks: dict[Hashable, int] = {}
     previous_score, previous_rank = None, 0
     for position, (key, score) in enumerate(ordered, start=1):

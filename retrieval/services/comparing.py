@@ -1,7 +1,8 @@
 """The similarity of tissue, as searches order by it: mosaics, and the slide vectors' cosine."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -52,12 +53,21 @@ def mosaic_share(model: EmbeddingModel, *, whole_slide: bool) -> float:
 
 
 def compare_mosaics(
-    embeddings: SlideEmbeddingQuerySet, part: ImagePart, slide_image_ids: Collection[UUID]
+    embeddings: SlideEmbeddingQuerySet,
+    part: ImagePart,
+    slide_image_ids: Collection[UUID],
+    known: Mapping[UUID, StoredMosaic] = MappingProxyType({}),
 ) -> dict[UUID, Comparison]:
-    """Return the exact similarity of those slides of this queryset that have an embedding."""
-    stored = embeddings.mosaics(
-        model=part.model, vector=part.mosaic.slide_vector, slide_image_ids=list(slide_image_ids)
-    )
+    """Return the exact similarity of those slides of this queryset that have an embedding.
+
+    known: mosaics of this queryset that were read already, with the cosine to this part's vector.
+    """
+    stored = [known[pk] for pk in slide_image_ids if pk in known]
+    missing = [pk for pk in slide_image_ids if pk not in known]
+    if missing:
+        stored += embeddings.mosaics(
+            model=part.model, vector=part.mosaic.slide_vector, slide_image_ids=missing
+        )
     if not stored:
         return {}
     # At the precision that is stored with the question: an explanation then finds the same sum.

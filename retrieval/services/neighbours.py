@@ -67,9 +67,9 @@ def nearest_slides(
     others = embeddings.filter(other_people(patient, prefix="slide_image__")).exclude(
         slide_image=slide_image
     )
-    near = others.nearest(
-        model=part.model, vector=part.mosaic.slide_vector, limit=CANDIDATES, key="slide_image_id"
+    near = others.nearest_mosaics(
+        model=part.model, vector=part.mosaic.slide_vector, limit=CANDIDATES
     )
-    compared = compare_mosaics(others, part, [neighbour.key for neighbour in near])
+    compared = compare_mosaics(others, part, near, near)
     order = sorted(compared.items(), key=lambda item: (-item[1].similarity, str(item[0])))
     return [(key, comparison.similarity) for key, comparison in order[:KEPT]]

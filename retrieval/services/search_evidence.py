@@ -16,6 +16,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from cases.models import SlideImage
+from retrieval.binary_rows import binary_rows
 from retrieval.codecs import codec_id_of_model, codec_of
 from retrieval.engine.ranking import competition_ranks, reciprocal_rank_fusion
 from retrieval.engine.search_plan import COMPARE_ALL
@@ -23,7 +24,7 @@ from retrieval.engine.token_codec import Probe
 from retrieval.filters import SearchFilters, slides_of_person
 from retrieval.models import SearchHit, SlideEmbedding
 from retrieval.models_codec import CELLS_PER_CODEC
-from retrieval.querysets import AnyOf
+from retrieval.querysets import AnyOf, StoredMosaic
 from retrieval.querysets_planned import costs_of
 from retrieval.services.comparing import Comparison, compare_mosaics, place_shares
 from retrieval.services.query_mosaics import ImagePart
@@ -86,9 +87,9 @@ class StageClock:
 
 @dataclass
 class Evidence:
-    """What is known of one candidate."""
+    """What is known of one candidate. case_id: where words are asked."""
 
-    case_id: UUID
+    case_id: UUID | None = None
     image_similarity: float | None = None
     image_order: float | None = None  # the similarity, or what marks made of it
     comparison: Comparison | None = None
@@ -140,10 +141,11 @@ def evidence_gather(
     clock: StageClock,
 ) -> dict[UUID, Evidence]:
     """Return what is known of every candidate of either part, each compared in both."""
+    near: dict[UUID, StoredMosaic] = {}
     slide_ids: set[UUID] = set()
     case_ids: set[UUID] = set()
     if part:
-        slide_ids = _tissue_candidates(scope, part, refinement, clock)
+        slide_ids, near = _tissue_candidates(scope, part, refinement, clock)
     if words:
         with clock.stage("words"):
             case_ids, notice = text_nearest(
@@ -154,19 +156,14 @@ def evidence_gather(
             slide_ids |= slides_near_words(
                 scope.user, scope.embeddings(), words, limit=TEXT_CANDIDATES
             )
-    with clock.stage("candidates"):
-        slide_images = scope.slide_images().order_by()
-        # Two statements: a condition on either has no index.
-        rows = [
-            *slide_images.filter(AnyOf("pk", slide_ids)).values_list("pk", "slide__case_id"),
-            *slide_images.filter(AnyOf("slide__case_id", case_ids)).values_list(
-                "pk", "slide__case_id"
-            ),
-        ]
-        found = {pk: Evidence(case_id) for pk, case_id in sorted(rows)}
+        with clock.stage("candidates"):
+            found = _with_cases(scope, slide_ids, case_ids)
+    else:
+        # Each statement that found them had the whole scope, and their cases are not asked for.
+        found = {pk: Evidence() for pk in sorted(slide_ids)}
     if part and found:
         with clock.stage("compare"):
-            _compare(scope, part, found, refinement)
+            _compare(scope, part, found, near, refinement)
     if words and found:
         with clock.stage("score_words"):
             _score_words(scope, words, found)
@@ -174,33 +171,48 @@ def evidence_gather(
     return found
 
 
+def _with_cases(scope: Scope, slide_ids: set[UUID], case_ids: set[UUID]) -> dict[UUID, Evidence]:
+    """Return the slide images of either, in scope, with their cases."""
+    slide_images = scope.slide_images().order_by()
+    # Two statements: a condition on either has no index.
+    rows = []
+    for condition in (AnyOf("pk", slide_ids), AnyOf("slide__case_id", case_ids)):
+        rows += binary_rows(slide_images.filter(condition).values_list("pk", "slide__case_id"))
+    return {pk: Evidence(case_id) for pk, case_id in sorted(rows)}
+
+
 def _tissue_candidates(
     scope: Scope, part: ImagePart, refinement: Refinement | None, clock: StageClock
-) -> set[UUID]:
-    """Return the slides near by their vectors, and those that share rare tissue."""
+) -> tuple[set[UUID], dict[UUID, StoredMosaic]]:
+    """Return the slides near by their vectors, and those that share rare tissue.
+
+    With the mosaics that were read on the way: of the near ones, as far as `part` itself and not
+    its marks say what near is.
+    """
     with clock.stage("plan"):
         seen = SlideEmbedding.objects.visible_to(scope.user)
         aim = refinement.moved_part(seen, part) if refinement else part
         plan = scope.embeddings().plan(model=part.model, limit=CANDIDATES)
         clock.stages |= {"way": plan.way, "ef_search": plan.ef_search, "estimated": plan.rows}
+    asked = {"model": part.model, "vector": aim.mosaic.slide_vector, "limit": CANDIDATES}
+    asked["plan"] = plan
+    mosaics: dict[UUID, StoredMosaic] = {}
     with clock.stage("vectors"):
-        near = scope.embeddings().nearest(
-            model=part.model,
-            vector=aim.mosaic.slide_vector,
-            limit=CANDIDATES,
-            key="slide_image_id",
-            plan=plan,
-        )
-    found = {neighbour.key for neighbour in near}
-    if len(near) < plan.limit:
-        return found  # that was every slide
+        if aim is part:
+            mosaics = scope.embeddings().nearest_mosaics(**asked)
+            found = set(mosaics)
+        else:
+            near = scope.embeddings().nearest(key="slide_image_id", **asked)
+            found = {neighbour.key for neighbour in near}
+    if len(found) < plan.limit:
+        return found, mosaics  # that was every slide
     with clock.stage("tokens"):
         found |= set(
             scope.embeddings()
             .filter(model=part.model)
             .sharing_cells(probes=_probes(part), limit=TOKEN_CANDIDATES)
         )
-    return found
+    return found, mosaics
 
 
 def _probes(part: ImagePart) -> list[Probe]:
@@ -225,7 +237,7 @@ def _probes(part: ImagePart) -> list[Probe]:
 
 
 def _score_words(scope: Scope, words: TextPart, found: dict[UUID, Evidence]) -> None:
-    scores = text_score(scope.user, {evidence.case_id for evidence in found.values()}, words)
+    scores = text_score(scope.user, {e.case_id for e in found.values() if e.case_id}, words)
     for evidence in found.values():
         evidence.text = scores.get(evidence.case_id)
     for pk, similarity in words_to_slides(scope.user, scope.embeddings(), words, found).items():
@@ -233,9 +245,13 @@ def _score_words(scope: Scope, words: TextPart, found: dict[UUID, Evidence]) -> 
 
 
 def _compare(
-    scope: Scope, part: ImagePart, found: dict[UUID, Evidence], refinement: Refinement | None
+    scope: Scope,
+    part: ImagePart,
+    found: dict[UUID, Evidence],
+    near: dict[UUID, StoredMosaic],
+    refinement: Refinement | None,
 ) -> None:
-    compared = compare_mosaics(scope.embeddings(), part, found)
+    compared = compare_mosaics(scope.embeddings(), part, found, near)
     for pk, comparison in compared.items():
         found[pk].image_similarity = found[pk].image_order = comparison.similarity
         found[pk].comparison = comparison
@@ -255,7 +271,7 @@ def evidence_fused(
     )
     by_text = _text_ranks(found)
     scores = reciprocal_rank_fusion([(by_image, image_weight), (by_text, text_weight)])
-    order = sorted(scores, key=lambda pk: (-scores[pk], -(found[pk].image_order or -1), str(pk)))
+    order = sorted(scores, key=lambda pk: (-scores[pk], -(found[pk].image_order or -1), pk))
     return [
         SearchHit(
             rank=rank,

@@ -8,7 +8,6 @@ what a department's members are told depends on nothing that they cannot see.
 
 import logging
 
-import numpy as np
 from django.db import transaction
 
 from cases.models import Department, Report
@@ -96,10 +95,9 @@ def _diagnoses(department: Department):
 
 def _neighbours(others: SlideEmbeddingQuerySet, model: EmbeddingModel, asking: SlideEmbedding):
     """Yield (similarity, case) of the nearest patients' nearest slides, as a search has them."""
-    vector = np.asarray(asking.vector, dtype=np.float32)
-    near = others.nearest(model=model, vector=vector, limit=CANDIDATES, key="slide_image_id")
     part = ImagePart(model, asking.as_mosaic(), whole_slide=True)
-    compared = compare_mosaics(others, part, [neighbour.key for neighbour in near])
+    near = others.nearest_mosaics(model=model, vector=part.mosaic.slide_vector, limit=CANDIDATES)
+    compared = compare_mosaics(others, part, near, near)
     people = {
         pk: (case_id, (issuer, mrn))
         for pk, case_id, issuer, mrn in others.filter(slide_image__in=list(compared)).values_list(

@@ -62,10 +62,10 @@ def test_the_index_is_what_answers_where_it_should():
     plans = {}
     original = SlideEmbedding.objects.none().__class__._fetch
 
-    def explained(self, distance, limit, key):
-        rows = self.annotate(_distance=distance).order_by("_distance").values_list(key, "_distance")
+    def explained(self, distance, limit, columns):
+        rows = self.annotate(_distance=distance).order_by("_distance").values_list(*columns)
         plans[len(plans)] = rows[:limit].explain()
-        return original(self, distance, limit, key)
+        return original(self, distance, limit, columns)
 
     rows = SlideEmbedding.objects.visible_to(make_member(departments[0], Role.PATHOLOGIST))
     ask = {"model": model, "vector": random_units(1, 4)[0], "limit": 5, "key": "slide_image_id"}
@@ -84,7 +84,7 @@ def test_too_few_from_the_index_means_an_exact_scan(monkeypatch, settings):
     many_slides(model, [department], random_units(30, 5))
     rows = SlideEmbedding.objects.visible_to(make_member(department, Role.PATHOLOGIST))
     settings.EXACT_SCAN_MAX = 0
-    monkeypatch.setattr(type(rows), "_nearest_by_index", lambda self, *args: [])
+    monkeypatch.setattr(type(rows), "_by_index", lambda self, *args: [])
     ask = {"model": model, "vector": random_units(1, 6)[0], "limit": 7, "key": "slide_image_id"}
     assert rows.nearest(**ask) == rows.nearest(**ask, exact=True)
     assert len(rows.nearest(**ask)) == 7
