@@ -183,7 +183,7 @@ class VectorQuerySet(VisibleQuerySet):
         """Return the exact cosine of those rows of this queryset whose `key` is in `keys`."""
         distance = _CosineDistance(F("vector"), _literal(vector, model.dimension))
         rows = self.filter(AnyOf(key, keys), model=model).annotate(_distance=distance)
-        return {found: 1 - far for found, far in rows.values_list(key, "_distance")}
+        return {found: 1 - far for found, far in binary_rows(rows.values_list(key, "_distance"))}
 
 
 @dataclass(frozen=True)

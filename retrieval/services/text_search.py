@@ -13,6 +13,7 @@ from cases import identity
 from cases.models import Report, SlideImage
 from cases.permissions import departments_of
 from cases.querysets import nothing_is_shared
+from retrieval.binary_rows import binary_rows
 from retrieval.engine.aggregators import UnknownWords
 from retrieval.engine.errors import EngineError
 from retrieval.filters import SearchFilters
@@ -207,34 +208,36 @@ def _near_in_meaning(
     asked = {"model": words.model, "vector": words.vector, "key": "report_id"}
     near = embeddings.nearest(limit=2 * limit, **asked)
     keys = [neighbour.key for neighbour in near]
-    cases = dict(reports.filter(AnyOf("pk", keys)).order_by().values_list("pk", "case_id"))
+    cases = _cases_of(reports, keys)
     if len(cases) < limit and len(near) >= 2 * limit:
         near = embeddings.filter(report__in=reports).nearest(limit=limit, **asked)
         keys = [neighbour.key for neighbour in near]
-        cases = dict(reports.filter(AnyOf("pk", keys)).order_by().values_list("pk", "case_id"))
+        cases = _cases_of(reports, keys)
     return {cases[key] for key in [key for key in keys if key in cases][:limit]}
+
+
+def _cases_of(reports: QuerySet[Report], keys: list[UUID]) -> dict[UUID, UUID]:
+    rows = reports.filter(AnyOf("pk", keys)).order_by()
+    return dict(binary_rows(rows.values_list("pk", "case_id")))
 
 
 def text_score(user: Any, case_ids: set[UUID], words: TextPart) -> dict[UUID, TextScore]:
     """Return how well the current reports of these cases answer, by case."""
     reports = _current_reports(user, words).filter(AnyOf("case_id", case_ids))
-    ranks = dict(words.match.matching(reports).order_by().values_list("case_id", "_rank"))
-    against = set(words.match.contradicting(reports).order_by().values_list("case_id", flat=True))
-    near: dict[UUID, float] = {}
+    judged = words.match.judged(reports).order_by()
+    rows = binary_rows(judged.values_list("pk", "case_id", "_rank", "_against"))
+    similar: dict[UUID, float] = {}
     if words.vector is not None:
-        cases = dict(reports.order_by().values_list("pk", "case_id"))
         similar = ReportEmbedding.objects.visible_to(user).similarities(
-            model=words.model, vector=words.vector, keys=cases, key="report_id"
+            model=words.model,
+            vector=words.vector,
+            keys=[pk for pk, *_judged in rows],
+            key="report_id",
         )
-        near = {cases[report]: similarity for report, similarity in similar.items()}
     return {
-        case: TextScore(
-            ranks.get(case),
-            round(float(near[case]), 5) if case in near else None,
-            case in against,
-        )
-        for case in case_ids
-        if case in ranks or case in near
+        case: TextScore(rank, round(float(similar[pk]), 5) if pk in similar else None, against)
+        for pk, case, rank, against in rows
+        if rank is not None or pk in similar
     }
 
 

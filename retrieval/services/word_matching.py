@@ -7,8 +7,8 @@ from typing import Any
 
 from django.contrib.postgres.search import SearchQuery as FullTextQuery
 from django.contrib.postgres.search import SearchRank
+from django.db.models import BooleanField, Exists, F, FloatField, OuterRef, Q, QuerySet, Value, When
 from django.db.models import Case as Choose
-from django.db.models import Exists, F, FloatField, OuterRef, Q, QuerySet, Value, When
 
 from cases.models import Report
 from retrieval.engine.words.question import Concept, Question
@@ -18,6 +18,7 @@ from retrieval.models import ReportWords
 
 # D, C, B, A: gross description, clinical history, microscopy and comment, diagnosis.
 WEIGHTS = [0.05, 0.1, 0.4, 1.0]
+COVER_DENSITY = False
 # SearchRank divided by itself plus one: within 0 to 1, below one step of a tier.
 _WITHIN_ONE = 32
 
@@ -57,6 +58,11 @@ def _quoted(typed: str, *, is_veiled: bool) -> Any:
         return Q(search_vector=_phrase(typed))
     phrase = _phrase(searchable(typed))
     return Q(words__affirmed=phrase) | Q(words__denied=phrase)
+
+
+def _whether(condition: Q | None) -> Any:
+    yes, no = (Value(value, output_field=BooleanField()) for value in (True, False))
+    return no if condition is None else Choose(When(condition, then=yes), default=no)
 
 
 @dataclass(frozen=True)
@@ -110,11 +116,34 @@ class Words:
         A name said as it is comes before its words apart, what is denied explicitly before what
         is merely not said; within that by Postgres' rank with the weights of the sections.
         """
+        condition, score = self._match()
+        return reports.filter(condition).annotate(_rank=score)
+
+    def judged(self, reports: QuerySet[Report]) -> QuerySet[Report]:
+        """Return all the reports, with `_rank`, None where they do not match, and `_against`.
+
+        `_against`: the report denies something that is asked for and affirms it nowhere.
+        """
+        condition, score = self._match()
+        contradicts = [
+            Q(words__denied=any_of(map(_exact, group)))
+            & ~Q(_says("affirmed", any_of(map(_exact, group))))
+            for group in self.question.asked
+            if not any(concept.quoted for concept in group)
+        ]
+        return reports.annotate(
+            _rank=Choose(When(condition, then=score), default=None) if condition else score,
+            _against=_whether(reduce(or_, contradicts) if contradicts else None),
+        )
+
+    def _match(self) -> tuple[Q, Any]:
+        """Return the condition of `matching`, and the rank of what fulfils it."""
+        condition = Q()
         if not (self.question.asked or self.question.denied):
-            return reports.annotate(_rank=Value(0.0, output_field=FloatField()))
+            return condition, Value(0.0, output_field=FloatField())
         exact, rank = [], []
         for group in self.question.asked:
-            reports = reports.filter(self._asked(group))
+            condition &= self._asked(group)
             exact.append(any_of(map(_exact, group)))
             rank.append(any_of(map(_loose, group)))
         score: Any = Value(0.0)
@@ -133,11 +162,11 @@ class Words:
             if denied:
                 all_denied = all_of(denied)
                 if not exact:
-                    reports = reports.filter(words__denied=all_denied)
+                    condition &= Q(words__denied=all_denied)
                 score = score + Choose(
                     When(words__denied=all_denied, then=Value(2.0)), default=Value(0.0)
                 )
-        return reports.annotate(_rank=score)
+        return condition, score
 
     def matching_words(self, words: QuerySet[ReportWords]) -> QuerySet[ReportWords] | None:
         """Return the rows of the reports that `matching` returns; None where these do not tell.
@@ -151,19 +180,6 @@ class Words:
         for group in asked:
             words = words.filter(affirmed=any_of(map(_loose, group)))
         return words
-
-    def contradicting(self, reports: QuerySet[Report]) -> QuerySet[Report]:
-        """Return the reports that deny something that is asked for and affirm it nowhere."""
-        conditions = [
-            Q(words__denied=any_of(map(_exact, group)))
-            & ~Q(_says("affirmed", any_of(map(_exact, group))))
-            for group in self.question.asked
-            if not any(concept.quoted for concept in group)
-        ]
-        return reports.filter(reduce(or_, conditions)) if conditions else reports.none()
-
-
-COVER_DENSITY = False
 
 
 @dataclass(frozen=True)
@@ -198,9 +214,11 @@ class LiteralWords:
         """Return the reports with the words, with `_rank`, larger is better."""
         return self.allowed(reports).annotate(_rank=SearchRank(F(self._field), self._query))
 
+    def judged(self, reports: QuerySet[Report]) -> QuerySet[Report]:
+        """Return all the reports, with `_rank`; words that count as typed are never denied."""
+        rank = SearchRank(F("search_vector"), self._query)
+        found = When(search_vector=self._query, then=rank)
+        return reports.annotate(_rank=Choose(found, default=None), _against=_whether(None))
+
     def matching_words(self, words: QuerySet[ReportWords]) -> None:
         """Return None: words as they were typed are looked for in the reports."""
-
-    def contradicting(self, reports: QuerySet[Report]) -> QuerySet[Report]:
-        """Return none: words that count as typed are not denied."""
-        return reports.none()
