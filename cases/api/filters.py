@@ -7,6 +7,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from rest_framework.filters import OrderingFilter
 
 from cases import identity
+from cases.api.moments import MomentFilter, MomentRangeFilter
 from cases.models import (
     BoardMeeting,
     Case,
@@ -35,7 +36,7 @@ class ClinicalFilters(filters.FilterSet):
     """Filters of rows that belong to patients."""
 
     department = filters.CharFilter(field_name="department__code", label="Department code")
-    updated_since = filters.IsoDateTimeFilter(
+    updated_since = MomentFilter(
         field_name="updated_at", lookup_expr="gte", label="Changed at or after this time"
     )
 
@@ -127,7 +128,7 @@ class SlideImageFilters(ClinicalFilters):
     stain = filters.CharFilter(
         field_name="slide__stain", lookup_expr="iexact", label="Stain, any case"
     )
-    scanned = filters.IsoDateTimeFromToRangeFilter(field_name="scanned_at", label="scanned_at")
+    scanned = MomentRangeFilter(field_name="scanned_at", label="scanned_at")
 
     class Meta:
         model = SlideImage
@@ -142,7 +143,7 @@ class ReportFilters(ClinicalFilters):
     mrn = filters.CharFilter(field_name="case__patient__mrn", label="MRN of the patient")
     status = filters.ChoiceFilter(choices=Report.Status.choices)
     current = filters.BooleanFilter(field_name="is_current", label="Newest version only")
-    signed = filters.IsoDateTimeFromToRangeFilter(field_name="signed_at", label="signed_at")
+    signed = MomentRangeFilter(field_name="signed_at", label="signed_at")
 
     class Meta:
         model = Report

@@ -10,6 +10,7 @@ from rest_framework.response import Response
 
 from cases import identity
 from cases.api.audited import UUID_PATTERN
+from cases.api.moments import MomentFilter
 from cases.models import ApiToken
 from retrieval import selectors_indexing
 from retrieval.models import SlideIndex
@@ -66,7 +67,7 @@ class IndexStatusFilters(django_filters.FilterSet):
     accession_number = django_filters.CharFilter(
         field_name="slide_image__slide__case__accession_number"
     )
-    changed_since = django_filters.IsoDateTimeFilter(field_name="changed_at", lookup_expr="gte")
+    changed_since = MomentFilter(field_name="changed_at", lookup_expr="gte")
 
     def filter_queryset(self, queryset: QuerySet[SlideIndex]) -> QuerySet[SlideIndex]:
         """Narrow the list; by accession number only where the caller may know it."""
