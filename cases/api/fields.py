@@ -20,7 +20,9 @@ class UnknownDepartment(DomainError):
 
 def department_named(user: Any, code: str, *, capability: str = "view") -> Department:
     """Return the caller's own department of this code; 403 where the role does not allow."""
-    department = Department.objects.visible_to(user).filter(code=code).first()
+    departments = Department.objects.visible_to(user)
+    # Postgres keeps no text with a NUL, and refuses to be asked for one.
+    department = None if "\x00" in code else departments.filter(code=code).first()
     if department is None:
         raise UnknownDepartment
     permissions.require(user, capability, department.pk)

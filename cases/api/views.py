@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from rest_framework import mixins, status, viewsets
+from rest_framework import exceptions, mixins, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
@@ -138,6 +138,8 @@ class CaseViewSet(ClinicalView, AuditedReadViewSet):
         """Read the case of this accession number, or make it or bring it up to date."""
         department = department_named(request.user, request.query_params.get("department", ""))
         issuer = request.query_params.get("issuer", "") or department.accession_issuer
+        if "\x00" in issuer + accession_number:
+            raise exceptions.ValidationError({"issuer": ["Null characters are not allowed."]})
         if request.method == "GET":
             return self._found_by_accession(department, issuer, accession_number)
         keys = {

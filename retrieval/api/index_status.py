@@ -23,7 +23,8 @@ class IndexStatusSerializer(serializers.ModelSerializer):
     department = serializers.CharField(source="department.code", read_only=True)
     model = serializers.CharField(source="model.name", read_only=True)
     progress_percent = serializers.IntegerField(read_only=True)
-    changed_at = serializers.DateTimeField(read_only=True)
+    # Null where identities are veiled: when a slide was indexed tells when it came.
+    changed_at = serializers.DateTimeField(read_only=True, allow_null=True)
     settles_at = serializers.DateTimeField(
         source="slide_image.settles_at",
         read_only=True,
