@@ -20,10 +20,16 @@ class RouteForPath(logging.Filter):
             named = _route(path)
             arguments = record.args if isinstance(record.args, tuple) else (record.args,)
             record.args = tuple(
-                argument.replace(path, named) if isinstance(argument, str) else argument
+                _without(argument, path, named) if isinstance(argument, str) else argument
                 for argument in arguments
             )
         return True
+
+
+def _without(text: str, path: str, named: str) -> str:
+    # Django writes what is not plain ASCII, and line breaks, as escapes.
+    escaped = path.encode("unicode_escape").decode("ascii")
+    return text.replace(path, named).replace(escaped, named)
 
 
 def _route(path: str) -> str:

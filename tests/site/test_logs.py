@@ -19,10 +19,12 @@ def test_a_refused_request_is_logged_by_its_route(caplog):
     try:
         client.get("/api/v1/cases/by-accession/S26-secret/")
         client.get("/no/such/S26-secret/")
+        client.get("/no/such/S26-secret%0A/")
+        client.get("/no/s%C3%BCch/S26-secret/")
     finally:
         caplog.handler.filters.clear()
     lines = [record.getMessage() for record in caplog.records if record.name == "django.request"]
-    assert len(lines) == 2
+    assert len(lines) == 4
     assert not any("S26-secret" in line for line in lines), lines
     assert "by-accession" in lines[0]
     assert "(no route)" in lines[1]
