@@ -29,6 +29,8 @@ PAGES = {
     "filter: organ": {"organ": "Lung"},
     "filter: stain": {"stain": "PAS"},
     "filter: no report": {"report_status": "none"},
+    "filter: indexed": {"index_state": "indexed"},
+    "filter: failed to index": {"index_state": "failed"},
     "filter: organ and dates": {
         "organ": "Colon",
         "received_from": "2025-03-01",
@@ -91,7 +93,7 @@ def fill(cases: int):
     from django.contrib.auth import get_user_model
     from django.db import connection
 
-    from cases.models import Department, Membership, SlideImage
+    from cases.models import Department, Membership
     from cases.permissions import Role
 
     home, away = (
@@ -104,36 +106,52 @@ def fill(cases: int):
         for statement in _FILL.split(";\n"):
             if statement.strip():
                 cursor.execute(statement, {"home": home.pk, "away": away.pk, "cases": cases})
-    _scan_all(SlideImage)
+    _scan_all()
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
     return user
 
 
-def _scan_all(model) -> None:
-    """Give each slide one scan; the other columns are as of one made by Django."""
+def _scan_all() -> None:
+    """Give each slide one scan, indexed but for one in 500; other columns as Django makes them."""
+    from cases.models import SlideImage
+    from retrieval.models import EmbeddingModel, SlideIndex
+
+    scan = SlideImage(path="", size_bytes=1, width_l0=1024, height_l0=1024, level_count=1, mpp=0.5)
+    given = {"slide_id": "s.id", "department_id": "c.department_id"}
+    given["content_sha256"] = "md5(s.id::text) || md5(c.id::text)"
+    _insert(scan, given, "cases_slide s JOIN cases_case c ON c.id = s.case_id")
+    model = EmbeddingModel.objects.filter(
+        is_active=True, modality=EmbeddingModel.Modality.IMAGE
+    ).first() or EmbeddingModel.objects.create(
+        name="bench", modality=EmbeddingModel.Modality.IMAGE, dimension=8, is_active=True
+    )
+    index = SlideIndex(model=model, state=SlideIndex.State.INDEXED)
+    given = {"slide_image_id": "i.id", "department_id": "i.department_id"}
+    number = "row_number() OVER (ORDER BY i.id)"
+    given["state"] = f"CASE WHEN {number} % 500 = 0 THEN 'failed' ELSE 'indexed' END"
+    given["reason_code"] = f"CASE WHEN {number} % 500 = 0 THEN 'bench' ELSE '' END"
+    _insert(index, given, "cases_slideimage i")
+
+
+def _insert(row, given: dict[str, str], source: str) -> None:
+    """Insert one copy of the row for each row of the source; `given` columns come from there."""
     from django.db import connection
 
-    from cases.models import Slide
-
-    row = model(path="", size_bytes=1, width_l0=1024, height_l0=1024, level_count=1, mpp=0.5)
-    given = {"id": "gen_random_uuid()", "slide_id": "s.id", "department_id": "c.department_id"}
-    given |= {"created_at": "now()", "updated_at": "now()"}
-    given["content_sha256"] = "md5(s.id::text) || md5(c.id::text)"
+    given = {"id": "gen_random_uuid()", "created_at": "now()", "updated_at": "now()", **given}
     columns, values, parameters = [], [], []
-    for field in model._meta.concrete_fields:
+    for field in row._meta.concrete_fields:
         columns.append(connection.ops.quote_name(field.column))
         if field.column in given:
-            values.append(given[field.column])
+            values.append(given[field.column].replace("%", "%%"))
         else:
             values.append("%s")
             value = field.get_db_prep_save(getattr(row, field.attname), connection)
             parameters.append(value)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {model._meta.db_table} ({', '.join(columns)})"
-            f" SELECT {', '.join(values)} FROM {Slide._meta.db_table} s"
-            " JOIN cases_case c ON c.id = s.case_id",
+            f"INSERT INTO {row._meta.db_table} ({', '.join(columns)})"
+            f" SELECT {', '.join(values)} FROM {source}",
             parameters,
         )
 

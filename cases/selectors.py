@@ -18,7 +18,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce
 
-from cases import identity, permissions
+from cases import identity, index_states, permissions
 from cases.case_text import cases_with_text
 from cases.distinct import distinct_seen
 from cases.models import (
@@ -65,6 +65,7 @@ class CaseFilters:
     organ: str = ""
     stain: str = ""
     report_status: str = ""
+    index_state: str = ""
     received_from: date | None = None
     received_to: date | None = None
     is_near: bool = False
@@ -111,6 +112,8 @@ def slide_images_for_work_list(user: Any, filters: CaseFilters) -> QuerySet[Slid
         images = images.filter(
             Q(slide__specimen__organ=filters.organ) | Q(slide__specimen__isnull=True)
         )
+    if filters.index_state:
+        images = images.filter(pk__in=index_states.slide_image_ids(user, filters.index_state))
     return images
 
 
@@ -277,6 +280,10 @@ def _narrow(cases: QuerySet[Case], user: Any, filters: CaseFilters) -> QuerySet[
         cases = cases.filter(~Exists(current))
     elif filters.report_status:
         cases = cases.filter(Exists(current.filter(status=filters.report_status)))
+    if filters.index_state:
+        there = index_states.slide_image_ids(user, filters.index_state)
+        images = SlideImage.objects.visible_to(user).filter(pk__in=there)
+        cases = cases.filter(Exists(images.filter(slide__case=OuterRef("pk"))))
     if filters.received_from:
         cases = cases.filter(received_on__gte=filters.received_from)
     if filters.received_to:

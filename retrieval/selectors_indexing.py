@@ -57,6 +57,16 @@ def slide_indexes_of(*, user: Any, slide_image_ids: Iterable[UUID]) -> dict[UUID
     return {row.slide_image_id: row for row in rows}
 
 
+def slide_image_ids_in_state(user: Any, state: str) -> QuerySet[SlideIndex]:
+    """Return the ids of the user's slide images whose index row is in that state."""
+    rows = SlideIndex.objects.visible_to(user).filter(state=state)
+    active = EmbeddingModel.objects.filter(
+        is_active=True, modality=EmbeddingModel.Modality.IMAGE
+    ).values_list("pk", flat=True)
+    # By value: with the model known the planner sees how many rows there are.
+    return rows.filter(model__in=list(active)).values("slide_image")
+
+
 @dataclass(frozen=True)
 class CatchingUp:
     """A model that is not active yet, and how far it is over the slides that a user sees."""

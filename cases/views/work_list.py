@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST, require_safe
 
-from cases import permissions, selectors
+from cases import index_states, permissions, selectors
 from cases.errors import DomainError
 from cases.models import Department, Report, SavedView
 from cases.paging import BoundedPaginator
@@ -52,6 +52,7 @@ class WorkListForm(forms.Form):
         required=False,
         choices=[("", _("All")), (selectors.NO_REPORT, _("None yet")), *Report.Status.choices],
     )
+    index_state = forms.ChoiceField(label=_("Index"), required=False)
     received_from = forms.DateField(
         label=_("Received from"),
         required=False,
@@ -73,6 +74,7 @@ class WorkListForm(forms.Form):
             }
         )
         self.fields["department"].queryset = selectors.departments_seen(user)
+        self.fields["index_state"].choices = [("", _("All")), *index_states.choices()]
         for name, values in (
             ("organ", selectors.organs_seen(user)),
             ("stain", selectors.stains_seen(user)),

@@ -170,6 +170,28 @@ def test_badges_of_a_page_cost_one_query(here, technician, django_assert_num_que
     assert 'title="Why."' in html
 
 
+def test_the_work_list_narrows_by_the_state_of_its_slides(client, here, there, technician):
+    indexed, failed = (
+        an_index(here, state, reason_code="x", reason="Why.").slide_image.slide.case
+        for state in (State.INDEXED, State.FAILED)
+    )
+    an_index(there, State.FAILED, reason_code="x", reason="Why.")
+    client.force_login(technician)
+
+    def found(state: str) -> list:
+        shown = client.get(reverse("work_list"), {"index_state": state})
+        return [case.pk for case in shown.context["page_obj"]]
+
+    assert found(State.FAILED) == [failed.pk]
+    assert found(State.INDEXED) == [indexed.pk]
+    assert found(State.RUNNING) == []
+    assert len(found("no such state")) == 2
+    # A cohort of the filtered list takes the slides that were meant.
+    meant = selectors.CaseFilters(index_state=State.FAILED)
+    images = selectors.slide_images_for_work_list(technician, meant)
+    assert [image.slide.case_id for image in images] == [failed.pk]
+
+
 def test_badges_tell_nothing_of_hidden_slides(here, there, technician):
     hidden = an_index(there, State.FAILED, reason_code="x", reason="Why.")
     request = RequestFactory().get("/")
