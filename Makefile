@@ -14,14 +14,14 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TEST_WORKERS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test attack audit test-encoders lint browser-deps partners vendor lock screenshots clean bench
+.PHONY: run test ldap attack audit test-encoders lint browser-deps partners providers vendor lock screenshots clean bench
 
 ## Start the site: environment, database, demo archive, web and workers.
 run: $(VENV)/.installed
 	@exec $(BIN)/python -m pathsearch_site.supervisor
 
 ## Everything that CI checks.
-test: $(VENV)/.installed-dev browser-deps partners lint audit
+test: $(VENV)/.installed-dev browser-deps partners providers lint audit
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --ignore=tests/browser --ignore=tests/attacks
 	@# By one worker: these share a site, whose demo slides take all cores to index.
 	$(BIN)/python -m pytest tests/browser
@@ -102,6 +102,25 @@ partners:
 	  SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 	  $$SUDO apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq $(PARTNERS) >/dev/null; } \
 	  || echo "The DICOM partners cannot be installed here; their tests are skipped."
+
+## Sign-on by an LDAP directory: headers of OpenLDAP from Debian, and what asks it.
+LDAP_HEADERS := gcc python3.11-dev libldap2-dev libsasl2-dev
+ldap: $(VENV)/.installed-ldap
+$(VENV)/.installed-ldap: requirements-ldap.lock $(VENV)/.installed
+	@dpkg -s $(LDAP_HEADERS) >/dev/null 2>&1 || { \
+	  SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  $$SUDO apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq $(LDAP_HEADERS) >/dev/null; }
+	@$(PIP) install -r requirements-ldap.lock
+	@touch $@
+
+# The tests sign on at a real directory and a real SAML provider; what is missing is skipped by name.
+PROVIDERS := slapd simplesamlphp php-cli php-xml
+providers:
+	@dpkg -s $(PROVIDERS) >/dev/null 2>&1 || { \
+	  SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  $$SUDO apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq --no-install-recommends $(PROVIDERS) >/dev/null; } \
+	  || echo "slapd and SimpleSAMLphp cannot be installed here; their tests are skipped."
+	@$(MAKE) --no-print-directory ldap || echo "python-ldap cannot be built here; its tests are skipped."
 
 ## Front-end packages from npm, copied into static/vendor (the running site needs no Node).
 vendor:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings
@@ -41,6 +42,20 @@ def leases_outlive_heartbeats(**_kwargs: Any) -> list[Error]:
                 "PATHSEARCH_LEASE_SECONDS must be at least 2.",
                 hint="A healthy worker renews its lease several times in that span.",
                 id="pathsearch.E002",
+            )
+        ]
+    return []
+
+
+@register()
+def directory_can_be_asked(**_kwargs: Any) -> list[Error]:
+    """Return an error when an LDAP directory is configured and what asks it is not installed."""
+    if settings.SIGN_ON_DIRECTORY and find_spec("django_auth_ldap") is None:
+        return [
+            Error(
+                "PATHSEARCH_SIGN_ON_FILE names a directory, but django-auth-ldap is missing.",
+                hint="Install it by `make ldap`, or take the directory out of the file.",
+                id="pathsearch.E003",
             )
         ]
     return []

@@ -8,7 +8,7 @@ from cases.models.derived import DerivedInstance
 from cases.models.dicom import DicomPeer, StorageCommitment
 from cases.models.exports import Export, ExportItem, ExportProject
 from cases.models.images import SlideImage, SlideInstance, SlideInstanceHeader, SlideInstanceIndex
-from cases.models.organisation import ApiToken, Department, Membership
+from cases.models.organisation import ApiToken, Department, DirectoryAccount, Membership
 from cases.models.saved_views import SavedView
 from cases.models.uploads import SlideUpload, UploadFile, UploadItem
 from cases.models.work import LeasedWork
@@ -27,6 +27,7 @@ __all__ = [
     "Department",
     "DerivedInstance",
     "DicomPeer",
+    "DirectoryAccount",
     "Export",
     "ExportItem",
     "ExportProject",

@@ -88,6 +88,21 @@ class Membership(models.Model):
         return f"{self.user} as {self.get_role_display()} in {self.department or 'the whole site'}"
 
 
+class DirectoryAccount(models.Model):
+    """Whose account belongs to which entry of the hospital's LDAP directory."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="directory_account"
+    )
+    entry = models.CharField(
+        max_length=200, unique=True, help_text="The directory's id, and the entry's own in it"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.entry
+
+
 class ApiToken(models.Model):
     """A machine's key. Only its SHA-256 is kept; the prefix tells tokens apart."""
 

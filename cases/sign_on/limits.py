@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpRequest
 
 from cases.sign_on import second_factor
 
@@ -13,6 +14,14 @@ PRESENTING = "presenting_since"
 """In a session whose identifiers are hidden: since when, as ISO text."""
 WRITE_SECONDS = 60
 """The last use is written no more often than this."""
+
+
+def name_that_counts(request: HttpRequest | None, credentials: Mapping[str, Any] | None) -> str:
+    """Return the user name under which failures to sign on are counted, however it was typed."""
+    told: Any = (credentials or {}).get("username")
+    if told is None and request is not None:
+        told = request.POST.get("username")
+    return str(told or "").strip().casefold()[:255]
 
 
 def reason_to_end(session: Mapping[str, Any], now: int) -> str:

@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from cases.models import DirectoryAccount
 from cases.recent_authentication import authentication_note, safe_next
 from cases.services.audit import Action, access_event_record
 from cases.sign_on.links import sign_on_links
@@ -31,8 +32,9 @@ class LoginView(views.LoginView):
     redirect_authenticated_user = True
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        providers = sign_on_links(self.request, self.get_redirect_url())
-        return super().get_context_data(**kwargs, providers=providers)
+        kwargs["providers"] = sign_on_links(self.request, self.get_redirect_url())
+        kwargs["directory_is_down"] = getattr(self.request, "directory_is_down", False)
+        return super().get_context_data(**kwargs)
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         user = form.get_user()
@@ -127,7 +129,7 @@ def _ways(request: HttpRequest) -> dict[str, Any]:
     user, sent = request.user, request.POST
     kinds = set(Authenticator.objects.filter(user=user).values_list("type", flat=True))
     ways: dict[str, Any] = {}
-    if user.has_usable_password():
+    if user.has_usable_password() or DirectoryAccount.objects.filter(user=user).exists():
         ways["password"] = PasswordForm(request, sent if "password" in sent else None)
     if kinds & {Authenticator.Type.TOTP, Authenticator.Type.RECOVERY_CODES}:
         ways["code"] = ReauthenticateForm(user=user, data=sent if "code" in sent else None)

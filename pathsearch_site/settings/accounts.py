@@ -29,6 +29,8 @@ AXES_FAILURE_LIMIT = env.integer(
 AXES_COOLOFF_TIME = 0.5  # hours
 AXES_VERBOSE = False  # no banner in each process
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+# A directory takes a name in capitals, too: that must not begin a count of its own.
+AXES_USERNAME_CALLABLE = "cases.sign_on.limits.name_that_counts"
 AXES_LOCKOUT_TEMPLATE = "registration/locked_out.html"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "work_list"

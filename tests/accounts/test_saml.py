@@ -1,6 +1,6 @@
 """Signing on by SAML, with assertions signed here by the tools of python3-saml.
 
-No provider of its own runs here: the ones that can be had need programs beside Python.
+So each member of an answer can be wrong; test_saml_provider.py signs on at a real provider.
 """
 
 import base64
@@ -9,10 +9,6 @@ import zlib
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 from defusedxml import ElementTree
 from django.contrib.auth import get_user_model
 from django.test import Client
@@ -22,6 +18,7 @@ from onelogin.saml2.utils import OneLogin_Saml2_Utils
 
 from cases.models import AccessEvent, Membership
 from pathsearch_site.settings.sign_on import allauth_providers
+from tests.accounts.certificates import make_pair
 from tests.factories import DepartmentFactory
 
 pytestmark = pytest.mark.django_db
@@ -29,29 +26,6 @@ pytestmark = pytest.mark.django_db
 ISSUER = "https://idp.example.org/metadata"
 ACS = "http://portal.example.org/login/saml/clinic/acs/"
 HERE = "http://portal.example.org/login/saml/clinic/metadata/"
-
-
-def make_pair():
-    """Return a private key and its certificate, both as PEM."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "idp")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return private.decode(), made.public_bytes(serialization.Encoding.PEM).decode()
 
 
 KEY, CERTIFICATE = make_pair()
