@@ -257,7 +257,10 @@ def test_two_processes_learn_what_one_does(folder, unbroken, tmp_path):
     assert run.returncode == 0, said
     one, two = weights(unbroken), weights(tmp_path)
     for name, tensor in two.items():
-        np.testing.assert_allclose(tensor, one[name], atol=2e-4, err_msg=name)
+        # The softmax over scores takes away what all of them share: the gradient of this bias is
+        # rounding alone, which Adam scales up to whole steps.
+        if not name.endswith("attention_weights.bias"):
+            np.testing.assert_allclose(tensor, one[name], atol=2e-4, err_msg=name)
     moved = max(float(np.abs(t).max()) for t in two.values())
     assert moved > 0.01
     cards = [json.loads((out / "card.json").read_text()) for out in (tmp_path, unbroken)]
