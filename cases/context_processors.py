@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
+from django.utils import timezone
 
-from cases import identity, permissions
+from cases import identity, openings, permissions
+from cases.models import EmergencyAccess
 
 
 def portal(request: HttpRequest) -> dict[str, Any]:
@@ -12,7 +15,14 @@ def portal(request: HttpRequest) -> dict[str, Any]:
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {}
+    may_review = bool(permissions.reviewed_departments(user))
     return {
+        "open_emergencies": _emergencies(user),
+        "may_break_glass": bool(permissions.departments_with(user, "break_glass")),
+        "may_see_consults": bool(permissions.departments_with(user, "view_identity")),
+        "may_review_emergency": may_review,
+        "emergencies_waiting": _waiting(user) if may_review else 0,
+        "emergency_minutes": settings.EMERGENCY_MINUTES,
         "is_presenting": permissions.is_presenting(user),
         "may_present": bool(permissions.departments_of(user)),
         "sees_veiled": identity.veils(user),
@@ -24,3 +34,26 @@ def portal(request: HttpRequest) -> dict[str, Any]:
         "may_read_audit": bool(permissions.departments_with(user, "read_audit")),
         "may_administer": permissions.may_administer(user),
     }
+
+
+def _emergencies(user: Any) -> list[dict[str, Any]]:
+    """Return the emergency accesses of this user that are open, for the bar on each page."""
+    pks = {one.pk for one in openings.openings(user) if one.kind == openings.EMERGENCY}
+    if not pks:
+        return []
+    now = timezone.now()
+    return [
+        {
+            "pk": access.pk,
+            "case_id": access.case_id,
+            "identifier": access.identifier,
+            "expires_at": access.expires_at,
+            "minutes_left": max(0, round((access.expires_at - now).total_seconds() / 60)),
+        }
+        for access in EmergencyAccess.objects.filter(user=user, pk__in=pks)
+    ]
+
+
+def _waiting(user: Any) -> int:
+    """Return how many emergency accesses wait for this user's review."""
+    return EmergencyAccess.objects.to_review(user).filter(outcome="").count()

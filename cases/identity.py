@@ -24,7 +24,7 @@ from django.db.models import Case as Choose
 from django.db.models import F, Q, QuerySet, Value, When
 from django.utils.translation import gettext
 
-from cases import permissions, row_scope
+from cases import openings, permissions, row_scope
 
 if TYPE_CHECKING:
     from cases.wsi.deidentify import ProjectKey, Pseudonyms
@@ -58,9 +58,15 @@ class _Reader:
     def __init__(self, user: Any) -> None:
         self.plain = permissions.departments_with(user, "view_identity")
         self.veils = bool(permissions.departments_of(user) - self.plain)
+        # Opened to this user alone (an emergency, a consult): by name, whoever else they are.
+        self.opened = openings.patient_ids(user)
         self.is_presenting = permissions.is_presenting(user)
         self.people: dict[Any, Person] = {}
         self.patient_of: dict[Any, Any] = {}
+
+    def knows(self, person: "Person") -> bool:
+        """Return whether the user may know who this is."""
+        return person.department_id in self.plain or person.pk in self.opened
 
 
 def veils(user: Any) -> bool:
@@ -329,7 +335,7 @@ def veil(row: Any) -> None:
     if not told:
         return
     person = _person(reader, row)
-    if person.department_id in reader.plain:
+    if reader.knows(person):
         return
     if "mrn" in values and "mrn_issuer" in values:
         values["_person"] = (values["mrn_issuer"], values["mrn"])
@@ -347,7 +353,7 @@ def veil_again(row: Any) -> None:
     if reader is None or not reader.veils or row._meta.model_name not in _VEILS or is_veiled(row):
         return
     person = _person(reader, row)
-    if person.department_id not in reader.plain:
+    if not reader.knows(person):
         row.__dict__["_is_veiled"] = person
 
 

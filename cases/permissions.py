@@ -53,6 +53,10 @@ CAPABILITIES: dict[str, frozenset[Role]] = {
     "manage_export_projects": frozenset({_D}),
     "manage_members": frozenset({_D}),
     "manage_tokens": frozenset({_D}),
+    # A case of another department, for an hour, on record: for who works with patients.
+    "break_glass": frozenset({_P, _T}),
+    "review_emergency": frozenset({_D, Role.AUDITOR}),
+    "ask_consult": frozenset({_P, _D}),
     "read_audit": frozenset({_D, Role.AUDITOR}),
 }
 
@@ -60,7 +64,8 @@ CAPABILITIES: dict[str, frozenset[Role]] = {
 # What shows or changes who people are: nobody may, in a session that is presented to others.
 HIDDEN_WHEN_PRESENTING = frozenset((
     "view_identity", "view_label", "upload", "reconcile", "retry_work", "edit_case", "write_report",
-    "share_cohort", "manage_export_projects", "manage_members", "manage_tokens", "read_audit",
+    "break_glass", "review_emergency", "ask_consult", "share_cohort", "manage_export_projects",
+    "manage_members", "manage_tokens", "read_audit",
 ))  # fmt: skip
 
 
@@ -92,6 +97,11 @@ def departments_with(user: Any, capability: str) -> frozenset[int]:
     if capability in HIDDEN_WHEN_PRESENTING and is_presenting(user):
         return frozenset()
     return departments_of(user, CAPABILITIES[capability])
+
+
+def reviewed_departments(user: Any) -> frozenset[int]:
+    """Return the ids of the departments whose emergency accesses the user reviews."""
+    return departments_with(user, "review_emergency")
 
 
 def may(user: Any, capability: str, department_id: int) -> bool:

@@ -3,6 +3,9 @@
 A member sees the rows of the department. Beyond that only a cohort that was shared with
 one of the user's departments opens the slide images in it, with their case and reports.
 Every other queryset, count, facet, tile and neighbour is built on these.
+
+`readable_by(user)` adds the cases that were opened to this user alone (`cases.openings`): for the
+page of one case and what is on it, never for a list or a search.
 """
 
 from collections.abc import Iterator
@@ -11,10 +14,12 @@ from contextvars import ContextVar
 from typing import Any, Self
 
 from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
 from django.shortcuts import get_object_or_404
 
 from cases import identity
-from cases.permissions import departments_of, departments_with
+from cases.openings import case_ids, openings, patient_ids
+from cases.permissions import departments_of, departments_with, reviewed_departments
 
 
 class VisibleQuerySet(QuerySet):
@@ -30,6 +35,16 @@ class VisibleQuerySet(QuerySet):
             return self.none()
         return self.filter(self._visible(departments))
 
+    def _opened(self, user: Any) -> Q | None:
+        """Return which rows were opened to this user alone; None: rows like these never are."""
+        return None
+
+    def readable_by(self, user: Any) -> Self:
+        """Return the rows that this user may know of, or open by their address."""
+        visible = self.visible_to(user)
+        opened = self._opened(user) if openings(user) else None
+        return visible if opened is None else self.filter(Q(pk__in=visible.values("pk")) | opened)
+
     def bulk_update(self, objs: Any, *args: Any, **kwargs: Any) -> int:
         objs = list(objs)
         for row in objs:
@@ -37,8 +52,8 @@ class VisibleQuerySet(QuerySet):
         return super().bulk_update(objs, *args, **kwargs)
 
     def get_visible_or_404(self, user: Any, **lookup: Any) -> Any:
-        """Return the one visible row of the lookup; hidden and missing are the same 404."""
-        return get_object_or_404(self.visible_to(user), **lookup)
+        """Return the one row of the lookup that may be read; hidden and missing are one 404."""
+        return get_object_or_404(self.readable_by(user), **lookup)
 
 
 _nothing_shared: ContextVar[frozenset[int] | None] = ContextVar("nothing_shared", default=None)
@@ -108,11 +123,17 @@ class PatientQuerySet(VisibleQuerySet):
         shared = shared_entries(departments).values("slide_image__slide__case__patient_id")
         return Q(department__in=departments) | Q(pk__in=shared)
 
+    def _opened(self, user: Any) -> Q:
+        return Q(pk__in=patient_ids(user))
+
 
 class CaseQuerySet(VisibleQuerySet):
     def _visible(self, departments: frozenset[int]) -> Q:
         shared = shared_entries(departments).values("slide_image__slide__case_id")
         return Q(department__in=departments) | Q(pk__in=shared)
+
+    def _opened(self, user: Any) -> Q:
+        return Q(pk__in=case_ids(user))
 
 
 class CasePartQuerySet(VisibleQuerySet):
@@ -122,11 +143,17 @@ class CasePartQuerySet(VisibleQuerySet):
         shared = shared_entries(departments).values("slide_image__slide__case_id")
         return Q(case__department__in=departments) | Q(case__in=shared)
 
+    def _opened(self, user: Any) -> Q:
+        return Q(case__in=case_ids(user))
+
 
 class BlockQuerySet(VisibleQuerySet):
     def _visible(self, departments: frozenset[int]) -> Q:
         shared = shared_entries(departments).values("slide_image__slide__case_id")
         return Q(specimen__case__department__in=departments) | Q(specimen__case__in=shared)
+
+    def _opened(self, user: Any) -> Q:
+        return Q(specimen__case__in=case_ids(user))
 
 
 class SlideQuerySet(VisibleQuerySet):
@@ -136,11 +163,17 @@ class SlideQuerySet(VisibleQuerySet):
         shared = shared_entries(departments).values("slide_image__slide_id")
         return Q(case__department__in=departments) | Q(pk__in=shared)
 
+    def _opened(self, user: Any) -> Q:
+        return Q(case__in=case_ids(user))
+
 
 class SlideImageQuerySet(VisibleQuerySet):
     def _visible(self, departments: frozenset[int]) -> Q:
         shared = shared_entries(departments).values("slide_image_id")
         return Q(department__in=departments) | Q(pk__in=shared)
+
+    def _opened(self, user: Any) -> Q:
+        return Q(slide__case__in=case_ids(user))
 
 
 class SlideImagePartQuerySet(VisibleQuerySet):
@@ -149,6 +182,9 @@ class SlideImagePartQuerySet(VisibleQuerySet):
     def _visible(self, departments: frozenset[int]) -> Q:
         shared = shared_entries(departments).values("slide_image_id")
         return Q(department__in=departments) | Q(slide_image__in=shared)
+
+    def _opened(self, user: Any) -> Q:
+        return Q(slide_image__slide__case__in=case_ids(user))
 
 
 class CohortQuerySet(VisibleQuerySet):
@@ -186,6 +222,45 @@ class BoardItemQuerySet(VisibleQuerySet):
         shared = shared_entries(departments).values("slide_image__slide__case_id")
         case_is_visible = Q(case__department__in=departments) | Q(case__in=shared)
         return Q(meeting__department__in=departments) & case_is_visible
+
+
+class EmergencyQuerySet(VisibleQuerySet):
+    """Emergency accesses: one's own, and those that one reviews for a department."""
+
+    def open(self) -> Self:
+        """Return those that still open something."""
+        return self.filter(ended_at=None, expires_at__gt=Now())
+
+    def visible_to(self, user: Any) -> Self:
+        if not getattr(user, "is_authenticated", False):
+            return self.none()
+        return self.filter(Q(user=user.pk) | Q(department__in=reviewed_departments(user)))
+
+    def to_review(self, user: Any) -> Self:
+        """Return those of the departments for which the user reviews; nobody reviews the own."""
+        return self.filter(department__in=reviewed_departments(user)).exclude(user=user.pk)
+
+
+class ConsultQuerySet(VisibleQuerySet):
+    """Consults: those about one's department's cases, and open ones to oneself."""
+
+    def open(self) -> Self:
+        """Return those that still open their case."""
+        return self.filter(ended_at=None, until__gt=Now())
+
+    def visible_to(self, user: Any) -> Self:
+        return self.asked_by_department_of(user) | self.asked_of(user)
+
+    def asked_by_department_of(self, user: Any) -> Self:
+        """Return the consults about cases of the user's departments, whatever became of them."""
+        return self.filter(department__in=departments_with(user, "view_identity"))
+
+    def asked_of(self, user: Any) -> Self:
+        """Return the open consults to the user, or to a department of theirs."""
+        known = departments_with(user, "view_identity")
+        if not known:
+            return self.none()
+        return self.open().filter(Q(to_user=user.pk) | Q(to_department__in=known))
 
 
 class AppendOnlyQuerySet(QuerySet):

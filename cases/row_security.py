@@ -59,6 +59,11 @@ POLICIES: dict[str, str] = {
     "cases_cohortentry": exists("cases_cohort", "cohort_id"),
     "cases_boardmeeting": IN_DEPARTMENT,
     "cases_boarditem": exists("cases_boardmeeting", "meeting_id"),
+    # One's own, and those that one reviews. The openings themselves come by a function.
+    "cases_emergencyaccess": f"user_id = {USER} OR department_id = ANY ({AUDITED})",
+    "cases_consult": (
+        f"{IN_DEPARTMENT} OR to_user_id = {USER} OR to_department_id = ANY ({DEPARTMENTS})"
+    ),
     "cases_slideupload": IN_DEPARTMENT,
     "cases_uploadfile": exists("cases_slideupload", "upload_id"),
     "cases_uploaditem": IN_DEPARTMENT,
@@ -153,6 +158,36 @@ END $$;
 """
 
 
+# Which cases are open to somebody: asked before anything is known of what they may see.
+_OPENINGS = """
+CREATE OR REPLACE FUNCTION pathsearch_openings(who bigint, whose bigint[])
+    RETURNS TABLE (kind text, pk uuid, case_id uuid, patient_id uuid, department_id bigint,
+                   until timestamptz)
+    LANGUAGE plpgsql STABLE ROWS 5 AS $$
+#variable_conflict use_column
+DECLARE
+    before text := coalesce(current_setting('pathsearch.system', true), '');
+BEGIN
+    PERFORM set_config('pathsearch.system', 'on', true);
+    RETURN QUERY
+    SELECT 'emergency', e.id, c.id, c.patient_id, c.department_id, e.expires_at
+    FROM cases_emergencyaccess AS e JOIN cases_case AS c ON c.id = e.case_id
+    WHERE e.user_id = who AND e.ended_at IS NULL AND e.expires_at > now()
+    UNION ALL
+    SELECT 'emergency', e.id, c.id, c.patient_id, c.department_id, e.expires_at
+    FROM cases_emergencyaccess AS e
+    JOIN cases_case AS c ON c.patient_id = e.patient_id AND c.department_id = e.department_id
+    WHERE e.case_id IS NULL AND e.user_id = who AND e.ended_at IS NULL AND e.expires_at > now()
+    UNION ALL
+    SELECT 'consult', k.id, c.id, c.patient_id, c.department_id, k.until
+    FROM cases_consult AS k JOIN cases_case AS c ON c.id = k.case_id
+    WHERE (k.to_user_id = who OR k.to_department_id = ANY (whose))
+      AND k.ended_at IS NULL AND k.until > now();
+    PERFORM set_config('pathsearch.system', before, true);
+END $$;
+"""
+
+
 # The operators of the search fields. Postgres asks an index for them before a policy only where
 # they are marked so; they answer no more than their own result. Only a superuser may mark them.
 LEAKPROOF = (
@@ -216,7 +251,11 @@ def install(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _script(policies: Mapping[str, str], tables: list[str]) -> str:
-    parts = [_FUNCTIONS, *(_opening_function(kind, query) for kind, query in _OPENED.items())]
+    parts = [
+        _FUNCTIONS,
+        _OPENINGS,
+        *(_opening_function(kind, query) for kind, query in _OPENED.items()),
+    ]
     for table, rule in policies.items():
         whole = f"{SYSTEM} OR {rule}"
         parts.append(

@@ -101,6 +101,15 @@ def slides_with_images(user: Any) -> QuerySet[Slide]:
     )
 
 
+def _slides_to_read(user: Any) -> QuerySet[Slide]:
+    """Return the same for the page of a case, which may have been opened to this user alone."""
+    return (
+        Slide.objects.readable_by(user)
+        .select_related("specimen", "block")
+        .prefetch_related(Prefetch("images", SlideImage.objects.readable_by(user)))
+    )
+
+
 def slide_images_for_work_list(user: Any, filters: CaseFilters) -> QuerySet[SlideImage]:
     """Return the user's slide images that the filters mean: of a stain, only those so stained."""
     cases = _narrow(Case.objects.visible_to(user), user, filters)
@@ -130,7 +139,7 @@ def slide_images_chosen(
 def slide_images_of_case(user: Any, case: Case) -> QuerySet[SlideImage]:
     """Return the case's slide images that the user sees, in the order of their labels."""
     return (
-        SlideImage.objects.visible_to(user)
+        SlideImage.objects.readable_by(user)
         .filter(slide__case=case)
         .select_related("slide")
         .order_by("slide__label", "created_at")
@@ -140,12 +149,12 @@ def slide_images_of_case(user: Any, case: Case) -> QuerySet[SlideImage]:
 def case_detail(user: Any, pk: Any) -> Case:
     """Return the case with everything its page shows, or raise Http404."""
     cases = Case.objects.select_related("patient__department", "department").prefetch_related(
-        Prefetch("slides", slides_with_images(user)),
-        Prefetch("reports", Report.objects.visible_to(user).select_related("author")),
+        Prefetch("slides", _slides_to_read(user)),
+        Prefetch("reports", Report.objects.readable_by(user).select_related("author")),
         Prefetch(
             "specimens",
-            Specimen.objects.visible_to(user).prefetch_related(
-                Prefetch("blocks", Block.objects.visible_to(user))
+            Specimen.objects.readable_by(user).prefetch_related(
+                Prefetch("blocks", Block.objects.readable_by(user))
             ),
         ),
     )
@@ -154,7 +163,7 @@ def case_detail(user: Any, pk: Any) -> Case:
 
 def current_report(user: Any, case: Case) -> Report | None:
     """Return the newest version of the case's report, or None."""
-    return Report.objects.visible_to(user).filter(case=case, is_current=True).first()
+    return Report.objects.readable_by(user).filter(case=case, is_current=True).first()
 
 
 def current_reports(user: Any, lookup: str) -> Prefetch:

@@ -23,6 +23,7 @@ from pgvector import HalfVector
 from pgvector.django import HalfVectorField
 
 from cases import identity
+from cases.openings import case_ids
 from cases.permissions import departments_of, is_presenting
 from cases.querysets import SlideImagePartQuerySet, VisibleQuerySet, shared_entries
 from cases.row_scope import acting_as_owner
@@ -302,6 +303,10 @@ class SearchQueryQuerySet(VisibleQuerySet):
                 own &= Q(created_at__gte=user.presenting_since)
             readable &= own | only_a_slide
         return self.filter(slide_is_visible & readable)
+
+    def _opened(self, user: Any) -> Q:
+        # One's own question by a slide of a case that was opened to oneself alone.
+        return Q(user=user, slide_image__slide__case__in=case_ids(user))
 
 
 class TrainingRunQuerySet(VisibleQuerySet):

@@ -8,6 +8,7 @@ from cases.models.derived import DerivedInstance
 from cases.models.dicom import DicomPeer, StorageCommitment
 from cases.models.exports import Export, ExportItem, ExportProject
 from cases.models.images import SlideImage, SlideInstance, SlideInstanceHeader, SlideInstanceIndex
+from cases.models.openings import Consult, EmergencyAccess
 from cases.models.organisation import ApiToken, Department, DirectoryAccount, Membership
 from cases.models.saved_views import SavedView
 from cases.models.uploads import SlideUpload, UploadFile, UploadItem
@@ -24,10 +25,12 @@ __all__ = [
     "Case",
     "Cohort",
     "CohortEntry",
+    "Consult",
     "Department",
     "DerivedInstance",
     "DicomPeer",
     "DirectoryAccount",
+    "EmergencyAccess",
     "Export",
     "ExportItem",
     "ExportProject",

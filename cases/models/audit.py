@@ -28,6 +28,7 @@ class AccessEvent(models.Model):
         EXPORT = "export", "Exported"
         SHARE = "share", "Shared"
         DENIED = "denied", "Denied"
+        BREAK_GLASS = "break_glass", "Emergency access"
 
     class Channel(models.TextChoices):
         PAGE = "page", "Page"

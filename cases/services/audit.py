@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from cases.models import AccessEvent
+from cases.openings import way_in
 
 Action, Channel = AccessEvent.Action, AccessEvent.Channel
 Outcome = AccessEvent.Outcome
@@ -46,7 +47,7 @@ def access_event_record(
         patient_id=patient_id,
         object_type=target._meta.model_name if target is not None else "",
         object_id=str(target.pk) if target is not None else "",
-        detail=_with_token(user, detail),
+        detail=_with_ways(user, detail, patient_id, department_id),
     )
 
 
@@ -68,7 +69,7 @@ def access_events_listed(
             patient_id=patient_id,
             object_type=object_type,
             object_id=object_id,
-            detail=_with_token(user, detail),
+            detail=_with_ways(user, detail, patient_id, department_id),
         )
         for patient_id, department_id in sorted(set(subjects))
     )
@@ -84,10 +85,18 @@ def _who(user: Any, channel: str = "", address: str | None = None) -> dict[str, 
     }
 
 
-def _with_token(user: Any, detail: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the detail with the prefix of the API token that acted for the user."""
+def _with_ways(
+    user: Any, detail: dict[str, Any] | None, patient_id: Any, department_id: Any
+) -> dict[str, Any]:
+    """Return the detail with the token that acted for the user, and what opened a foreign case."""
+    ways = dict(detail or {})
     prefix = getattr(user, "token_prefix", "")
-    return {**(detail or {}), **({"token": prefix} if prefix else {})}
+    if prefix:
+        ways["token"] = prefix
+    opening = way_in(user, patient_id, department_id) if patient_id else None
+    if opening is not None:
+        ways |= {"opened_by": opening.kind, "opening": str(opening.pk)}
+    return ways
 
 
 def request_origin(request: Any) -> dict[str, Any]:

@@ -17,6 +17,16 @@ ENTITY_TYPES = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
 ENTITY_ROLES = "http://terminology.hl7.org/CodeSystem/object-role"
 PATHSEARCH = "urn:pathsearch:audit"
 
+_BREAK_GLASS = {
+    "coding": [
+        {
+            "system": "http://terminology.hl7.org/CodeSystem/v3-ActReason",
+            "code": "BTG",
+            "display": "break the glass",
+        }
+    ]
+}
+
 _Action = AccessEvent.Action
 # The letter of FHIR's audit-event-action: create, read, update, delete, execute.
 _LETTER = {
@@ -89,6 +99,7 @@ def fhir(event: AccessEvent) -> dict[str, Any]:
         "recorded": event.at.isoformat(),
         "outcome": _OUTCOME[event.outcome],
         **({"outcomeDesc": event.reason} if event.reason else {}),
+        **({"purposeOfEvent": [_BREAK_GLASS]} if _is_emergency(event) else {}),
         "agent": [agent],
         "source": {
             "observer": {"display": "PathSearch"},
@@ -98,6 +109,10 @@ def fhir(event: AccessEvent) -> dict[str, Any]:
     }
 
 
+def _is_emergency(event: AccessEvent) -> bool:
+    return event.action == _Action.BREAK_GLASS or event.detail.get("opened_by") == "emergency"
+
+
 def _type(event: AccessEvent) -> dict[str, str]:
     if event.action in {_Action.LOGIN, _Action.LOGIN_FAILED, _Action.LOGOUT}:
         return {"system": DCM, "code": "110114", "display": "User Authentication"}
@@ -105,6 +120,8 @@ def _type(event: AccessEvent) -> dict[str, str]:
         return {"system": DCM, "code": "110106", "display": "Export"}
     if event.action in {_Action.SEARCH, _Action.SHOWN}:
         return {"system": DCM, "code": "110112", "display": "Query"}
+    if event.action == _Action.BREAK_GLASS:
+        return {"system": DCM, "code": "110127", "display": "Emergency Override Started"}
     if event.action == _Action.DENIED:
         return {"system": DCM, "code": "110113", "display": "Security Alert"}
     if event.patient_id:

@@ -9,10 +9,13 @@ from django.views.decorators.http import require_safe
 
 from cases import audit_selectors, permissions, selectors
 from cases.audit_selectors import PATIENT, AuditQuestion
+from cases.consult_selectors import consults_of_case
 from cases.models import Case
+from cases.openings import opening_of
 from cases.report_diff import report_changes
 from cases.services.audit import Action, access_event_record
 from cases.services.looks import case_view_record
+from cases.views.consults import ConsultForm
 
 SEEN_BY = 12
 
@@ -23,7 +26,14 @@ def case(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show the case; the look at the patient is recorded."""
     found = selectors.case_detail(request.user, pk)
     case_view_record(user=request.user, case=found)
+    consults = consults_of_case(request.user, found)
+    may_ask = permissions.may(request.user, "ask_consult", found.department_id)
     context = {
+        "consults": consults,
+        "consults_of_me": {one.pk for one in consults if one.is_of_me},
+        "may_ask_consult": may_ask,
+        "consult_form": ConsultForm(case=found) if may_ask else None,
+        "opening": opening_of(request.user, found.pk),
         "case": found,
         "patient": found.patient,
         "slides": found.slides.all(),

@@ -50,6 +50,13 @@ REAUTHENTICATION_MINUTES = env.integer(
 )
 ACCOUNT_REAUTHENTICATION_TIMEOUT = REAUTHENTICATION_MINUTES * 60
 
+EMERGENCY_MINUTES = env.integer(
+    "PATHSEARCH_EMERGENCY_MINUTES", 60, "Minutes for which emergency access opens a case"
+)
+CONSULT_DAYS = env.integer(
+    "PATHSEARCH_CONSULT_DAYS", 90, "Days for which a case can be shown to a consultant at most"
+)
+
 MFA_ADAPTER = "cases.sign_on.adapters.MFAAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True

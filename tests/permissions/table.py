@@ -8,6 +8,7 @@ from tests.permissions.boards_table import BOARDS
 from tests.permissions.dicom_table import RETRIEVED
 from tests.permissions.dicomweb_table import DICOMWEB
 from tests.permissions.exports_table import EXPORTS
+from tests.permissions.openings_table import OPENINGS
 from tests.permissions.public_table import PUBLIC
 from tests.permissions.row import Of, Row
 from tests.permissions.searches_table import SEARCHES
@@ -350,4 +351,5 @@ TABLE = [
     *DICOMWEB,
     *EXPORTS,
     *BOARDS,
+    *OPENINGS,
 ]

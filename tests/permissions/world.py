@@ -33,6 +33,7 @@ from tests.factories import (
 )
 from tests.permissions.boards_world import BOARD_KINDS, put_board
 from tests.permissions.exports_world import EXPORT_KINDS, put_exports
+from tests.permissions.openings_world import OPENING_KINDS, put_openings
 from tests.permissions.pixels import give_pixels
 from tests.permissions.terms import add_term, intake_of
 
@@ -47,7 +48,7 @@ MISSING_OF = {
 WORD = "carcinoma"  # in every report: a search for it finds them all
 
 # Kinds of a department that no cohort opens, not even where their place is shared.
-NEVER_SHARED = BOARD_KINDS | frozenset((
+NEVER_SHARED = BOARD_KINDS | OPENING_KINDS | frozenset((
     "upload", "upload_failed", "upload_ready", "upload_file", "item", "department",
     "department_pk", "accession", "term",
 ))  # fmt: skip
@@ -154,6 +155,7 @@ def make_world() -> World:
         _index(world, place, image, embedding_model)
         _cohort(world, place, department, image)
         put_board(world, place, department, image)
+        put_openings(world, place, department, image)
         _account(world, place, department)
         add_term(world, place, department)
         _upload(world, place, department)

@@ -1,0 +1,43 @@
+"""A consult and an emergency access about the case of each place, of people who are no actors."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from cases.models import Consult, EmergencyAccess, SlideImage
+from cases.permissions import Role
+from tests.factories import DepartmentFactory, make_member
+from tests.permissions.terms import intake_of
+
+OPENING_KINDS = frozenset({"consult", "emergency"})
+
+
+def put_openings(world: Any, place: str, department: Any, image: SlideImage) -> None:
+    """Add both, to a pathologist of a department of their own."""
+    case = image.slide.case
+    colleague = make_member(DepartmentFactory(code=f"else-{place}"), Role.PATHOLOGIST)
+    until = timezone.now() + timedelta(hours=1)
+    consult = Consult.objects.create(
+        case=case,
+        department=department,
+        asked_by=colleague,
+        to_user=colleague,
+        question=f"Consult-{place}",
+        until=until,
+    )
+    emergency = EmergencyAccess.objects.create(
+        user=colleague,
+        department=department,
+        patient=case.patient,
+        case=case,
+        identifier=f"Emergency-{place}",
+        reason_code="other",
+        reason=f"Emergency-reason-{place}",
+        expires_at=until,
+    )
+    for kind, row, text in (
+        ("consult", consult, consult.question),
+        ("emergency", emergency, emergency.reason),
+    ):
+        world.put(kind, place, row, text, hidden_as=intake_of(place))
