@@ -15,8 +15,10 @@ def portal(request: HttpRequest) -> dict[str, Any]:
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {}
+    place = request.path.strip("/").split("/")[0]
     may_review = bool(permissions.reviewed_departments(user))
     return {
+        "more_is_here": place in {"exports", "uploads", "unmatched", "indexing", "audit"},
         "open_emergencies": _emergencies(user),
         "may_break_glass": bool(permissions.departments_with(user, "break_glass")),
         "may_see_consults": bool(permissions.departments_with(user, "view_identity")),

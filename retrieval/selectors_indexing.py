@@ -13,19 +13,19 @@ from retrieval.coverage import Coverage, model_coverage
 from retrieval.models import EmbeddingModel, SlideIndex
 
 
-def slide_indexes(*, user: Any) -> QuerySet[SlideIndex]:
+def slide_indexes(*, user: Any, to_read: bool = False) -> QuerySet[SlideIndex]:
     """Return the index rows that the user may see, of the active model, with `changed_at`.
 
+    to_read: for pages of rows whose addresses the user has, also of cases opened to this user.
     State changes are single UPDATEs, which leave `updated_at` as it was.
     """
     changed = Greatest("created_at", "enqueued_at", "started_at", "finished_at")
     if identity.veils(user):  # a real date, beside moved ones
         changed = Value(None, output_field=DateTimeField())
-    return (
-        SlideIndex.objects.visible_to(user)
-        .filter(model__is_active=True, model__modality=EmbeddingModel.Modality.IMAGE)
-        .annotate(changed_at=changed)
-    )
+    rows = SlideIndex.objects.readable_by(user) if to_read else SlideIndex.objects.visible_to(user)
+    return rows.filter(
+        model__is_active=True, model__modality=EmbeddingModel.Modality.IMAGE
+    ).annotate(changed_at=changed)
 
 
 def slide_indexes_for_list(
@@ -53,7 +53,7 @@ def slide_index_counts(*, user: Any, department: int | None = None) -> dict[str,
 
 def slide_indexes_of(*, user: Any, slide_image_ids: Iterable[UUID]) -> dict[UUID, SlideIndex]:
     """Return the visible index rows of these slide images, by slide image: one query."""
-    rows = slide_indexes(user=user).filter(slide_image_id__in=list(slide_image_ids))
+    rows = slide_indexes(user=user, to_read=True).filter(slide_image_id__in=list(slide_image_ids))
     return {row.slide_image_id: row for row in rows}
 
 

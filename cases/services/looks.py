@@ -8,6 +8,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from cases.models import AccessEvent, Case, SlideImage
+from cases.openings import Opening, openings, way_in
 from cases.services.audit import Action, access_event_record
 
 # Moving around in a slide is one look at it.
@@ -37,8 +38,9 @@ def look_is_recorded(user_id: Any, slide_image_id: Any) -> bool:
 
 
 def slide_view_record(*, user: Any, slide_image: SlideImage) -> None:
-    """Record that the user opened the slide, once per quarter of an hour."""
-    if _recent_look(user, slide_image):
+    """Record that the user opened the slide, once per quarter of an hour, and by each way in."""
+    opening = _way_in(user, slide_image)
+    if _recent_look(user, slide_image, opening):
         return
     with transaction.atomic():
         # Many tiles are asked for at the same time; one of them writes.
@@ -47,7 +49,7 @@ def slide_view_record(*, user: Any, slide_image: SlideImage) -> None:
                 "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
                 [f"look {user.pk} {slide_image.pk}"],
             )
-        if _recent_look(user, slide_image):
+        if _recent_look(user, slide_image, opening):
             return
         event = access_event_record(
             user=user,
@@ -60,9 +62,18 @@ def slide_view_record(*, user: Any, slide_image: SlideImage) -> None:
     transaction.on_commit(partial(_remember, key, event.at + ONE_LOOK))
 
 
-def _recent_look(user: Any, slide_image: SlideImage) -> bool:
+def _way_in(user: Any, slide_image: SlideImage) -> Opening | None:
+    """Return the emergency or consult by which the user has the slide, if any."""
+    if not openings(user):
+        return None
+    return way_in(user, slide_image.slide.case.patient_id, slide_image.department_id)
+
+
+def _recent_look(user: Any, slide_image: SlideImage, opening: Opening | None) -> bool:
+    by_it = {} if opening is None else {"detail__opening": str(opening.pk)}
     recent = (
         AccessEvent.objects.filter(
+            **by_it,
             user=user,
             action=Action.VIEW,
             object_type=slide_image._meta.model_name,

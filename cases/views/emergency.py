@@ -64,7 +64,10 @@ class EmergencyForm(forms.Form):
 class ReviewForm(forms.Form):
     """What the privacy officer thinks of it."""
 
-    outcome = forms.ChoiceField(label=_("Outcome"), choices=EmergencyAccess.Outcome)
+    # Nothing is chosen beforehand: the review is somebody's own judgement.
+    outcome = forms.ChoiceField(
+        label=_("Outcome"), choices=[("", _("Choose …")), *EmergencyAccess.Outcome.choices]
+    )
     comment = forms.CharField(
         label=_("Comment"),
         max_length=1000,

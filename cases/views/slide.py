@@ -9,6 +9,7 @@ from django.views.decorators.http import require_safe
 
 from cases import permissions, selectors
 from cases.models import SlideImage
+from cases.openings import opening_of
 from cases.services.looks import slide_view_record
 from cases.services.slide_readers import SlideUnreadable, slide_reader
 
@@ -31,6 +32,7 @@ def slide(request: HttpRequest, pk: UUID) -> HttpResponse:
         "case": case,
         "patient": case.patient,
         "report": selectors.current_report(request.user, case),
+        "opening": opening_of(request.user, case.pk),
         "powers": POWERS,
         "tray": selectors.slide_images_of_case(request.user, case),
         "unreadable": _unreadable(slide_image),

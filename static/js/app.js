@@ -22,6 +22,19 @@ for (const box of document.querySelectorAll("[data-check-all]")) {
   });
 }
 
+// A menu (<details data-menu>) closes by a click elsewhere and by Escape, which leaves the focus on it.
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("[data-menu][open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+document.addEventListener("keydown", (event) => {
+  const menu = event.key === "Escape" && document.querySelector("[data-menu][open]");
+  if (!menu) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
+});
+
 // <dialog id=…> opened by <button data-open="id">, closed by any [data-close] within.
 document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-open]");

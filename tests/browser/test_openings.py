@@ -89,9 +89,15 @@ def test_a_consult_is_asked_and_answered(visitor: Visitor):
     page.click("nav a:has-text('Consults')")
     visitor.look("consults")
     found += visitor.axe() if AXE.exists() else []
+    page.click("summary:has-text('More')")
+    visitor.look("menu")
+    found += visitor.axe() if AXE.exists() else []
+    page.keyboard.press("Escape")
+    assert page.locator("[data-menu][open]").count() == 0
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     page.wait_for_url(case)
+    assert "Not indexed" not in page.content()
     page.fill("textarea[name=opinion]", "Yes: desmoplastic stroma, single cells.")
     page.click("button:has-text('Give the opinion')")
     page.wait_for_selector("blockquote:has-text('desmoplastic')")

@@ -128,6 +128,15 @@ def test_all_that_is_seen_by_it_is_on_record_as_such(browser, cast, case):
     assert "opened_by" not in AccessEvent.objects.get(object_id=str(own.slide.case_id)).detail
 
 
+def test_each_access_has_its_own_record_of_the_slide(browser, cast, case):
+    for _ in range(2):
+        ask(browser, cast.north, case.accession_number)
+        assert statuses(browser, case) == [200] * 5
+        browser.post(reverse("emergency_end", args=[EmergencyAccess.objects.first().pk]))
+    looks = AccessEvent.objects.filter(action="view", object_type="slideimage")
+    assert len({event.detail["opening"] for event in looks}) == len(looks) == 2
+
+
 def test_a_number_that_nothing_has_is_refused_recorded_and_counted(browser, cast, case):
     for _ in range(10):
         page = ask(browser, cast.north, "S26-no-such").content.decode()
