@@ -271,3 +271,16 @@ class AppendOnlyQuerySet(QuerySet):
 
     def delete(self) -> tuple[int, dict[str, int]]:
         raise TypeError("Access events are append-only")
+
+
+class HistoryQuerySet(VisibleQuerySet):
+    """What rows were before: for those of the department who may read it, and nobody else."""
+
+    def visible_to(self, user: Any) -> Self:
+        return self.filter(department_id__in=departments_with(user, "read_history"))
+
+    def update(self, **kwargs: Any) -> int:
+        raise TypeError("The history is append-only")
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        raise TypeError("The history is append-only")

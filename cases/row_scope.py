@@ -8,7 +8,7 @@ it acts for the site. Nothing said is nothing seen.
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -23,12 +23,14 @@ _opened: list[Callable[[Any], Iterable[Any]]] = []
 class RowScope:
     """What the policies read. The empty one sees nothing.
 
+    actor: who is at work, also where the site acts for them; the history keeps it.
     is_owner: as the owner of the tables, for changes of the schema.
     """
 
     departments: tuple[int, ...] = ()
     audited: tuple[int, ...] = ()
     user_id: int | None = None
+    actor: int | None = None
     cases: tuple[UUID, ...] = ()
     is_system: bool = False
     is_owner: bool = False
@@ -70,6 +72,7 @@ def _scope_of(user: Any) -> RowScope:
         departments=tuple(sorted(permissions.departments_of(user))),
         audited=tuple(sorted(permissions.departments_with(user, "read_audit"))),
         user_id=user.pk,
+        actor=user.pk,
         cases=tuple(sorted(cases)),
     )
 
@@ -139,7 +142,11 @@ def acting_for_system(reason: str) -> Iterator[None]:
     """Act for the site, past the departments. reason: why no user's scope is enough."""
     if not reason:
         raise ValueError("Acting for the site needs a reason.")
-    with restored(SYSTEM):
+    said = _said.get()
+    user = said.user if isinstance(said, _OfUser) else None
+    actor = getattr(user, "pk", None) if said is not None else None
+    actor = said.actor if isinstance(said, RowScope) else actor
+    with restored(replace(SYSTEM, actor=actor)):
         yield
 
 
@@ -162,6 +169,7 @@ def words_of(scope: RowScope, *, is_on: bool = True) -> str:
         "departments": _array(scope.departments),
         "audited": _array(scope.audited),
         "user_id": "" if scope.user_id is None else f"{scope.user_id:d}",
+        "actor": "" if scope.actor is None else f"{scope.actor:d}",
         "cases": _array(scope.cases),
     }
     settings = "".join(f"; SET pathsearch.{name} = '{value}'" for name, value in values.items())

@@ -43,6 +43,7 @@ OF_CASE = exists("cases_case", "case_id")
 POLICIES: dict[str, str] = {
     "cases_patient": f"{IN_DEPARTMENT} OR {opened('patients', 'id')}",
     "cases_case": f"{IN_DEPARTMENT} OR {opened('cases', 'id')}",
+    "cases_clinicalchange": IN_DEPARTMENT,
     "cases_specimen": OF_CASE,
     "cases_block": exists("cases_specimen", "specimen_id"),
     "cases_slide": OF_CASE,
@@ -82,7 +83,12 @@ POLICIES: dict[str, str] = {
     ),
 }
 # No update and no delete of these, for anybody but the owner.
-APPEND_ONLY = ("cases_accessevent", "cases_auditseal", "cases_auditretirement")
+APPEND_ONLY = (
+    "cases_accessevent",
+    "cases_clinicalchange",
+    "cases_auditseal",
+    "cases_auditretirement",
+)
 # Tables with a department and no policy, each with the reason.
 WITHOUT_POLICY: dict[str, str] = {
     "cases_membership": "who belongs where; read before it is known for whom",

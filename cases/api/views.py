@@ -14,6 +14,7 @@ from cases import identity, selectors
 from cases.api import filters, serializers
 from cases.api.audited import AuditedReadViewSet
 from cases.api.fields import department_named
+from cases.api.history import CaseHistoryMixin
 from cases.models import ApiToken, Case, Department, Patient, Report, Slide, SlideImage
 from cases.services.cases import case_upsert, patient_change
 from cases.services.reports import report_upsert
@@ -77,7 +78,7 @@ class PatientViewSet(ClinicalView, AuditedReadViewSet):
         return Response(self.get_serializer(patient).data)
 
 
-class CaseViewSet(ClinicalView, AuditedReadViewSet):
+class CaseViewSet(CaseHistoryMixin, ClinicalView, AuditedReadViewSet):
     """Cases. Writing one is always an upsert by accession number."""
 
     filterset_class = filters.CaseFilters

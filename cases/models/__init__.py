@@ -7,6 +7,7 @@ from cases.models.cohorts import Cohort, CohortEntry
 from cases.models.derived import DerivedInstance
 from cases.models.dicom import DicomPeer, StorageCommitment
 from cases.models.exports import Export, ExportItem, ExportProject
+from cases.models.history import ClinicalChange
 from cases.models.images import SlideImage, SlideInstance, SlideInstanceHeader, SlideInstanceIndex
 from cases.models.openings import Consult, EmergencyAccess
 from cases.models.organisation import ApiToken, Department, DirectoryAccount, Membership
@@ -23,6 +24,7 @@ __all__ = [
     "BoardItem",
     "BoardMeeting",
     "Case",
+    "ClinicalChange",
     "Cohort",
     "CohortEntry",
     "Consult",

@@ -7,7 +7,7 @@ from typing import Any
 from django import template
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from cases import board_selectors, selectors
 from cases.models import Case, Report, Slide, SlideImage
@@ -19,6 +19,23 @@ _REPORT_BADGES = {
     Report.Status.FINAL: "badge-ok",
     Report.Status.AMENDED: "badge-info",
 }
+
+
+_KINDS = {
+    "patient": gettext_lazy("Patient"),
+    "case": gettext_lazy("Case"),
+    "specimen": gettext_lazy("Specimen"),
+    "block": gettext_lazy("Block"),
+    "slide": gettext_lazy("Slide"),
+    "slideimage": gettext_lazy("Scan"),
+    "report": gettext_lazy("Report"),
+}
+
+
+@register.filter
+def kind_label(kind: str) -> str:
+    """Return what a kind of clinical row is called."""
+    return str(_KINDS.get(kind, kind))
 
 
 @register.inclusion_tag("cases/_add_to_cohort.html", takes_context=True)

@@ -40,6 +40,7 @@ def case(request: HttpRequest, pk: UUID) -> HttpResponse:
         "report": found.current_report,
         "older_reports": [report for report in found.reports.all() if not report.is_current],
         "changes": report_changes(list(found.reports.all())),
+        "may_read_history": permissions.may(request.user, "read_history", found.department_id),
         "may_see_who": permissions.may(request.user, "read_audit", found.department_id),
         "is_own": found.department_id in permissions.departments_of(request.user),
     }

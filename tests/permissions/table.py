@@ -68,6 +68,9 @@ PAGES = [
     Row("view_delete", "POST", ok=404, nobody=404, url=lambda _w, _p: {"pk": MISSING}),
     Row("case", of="case"),
     Row("case_similar", of="case"),
+    # What rows were before: of one's own department, and by name.
+    Row("case_history", of="case", roles="PTD", partner="denied"),
+    Row("cases-history", of="case", roles="PTD", partner="denied"),
     # Who reads the log of a department; the partner's pathologist does not.
     Row("case_seen", of="case", roles="D", partner="denied"),
     Row("slide", of="slide_image"),
