@@ -1,5 +1,6 @@
 """Reads of the access log: who saw a patient, what a person saw, what was refused."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -9,7 +10,7 @@ from django.db.models import Count, Max, Min, Q, QuerySet
 from django.utils import timezone
 
 from cases import permissions
-from cases.models import AccessEvent, Patient
+from cases.models import AccessEvent, Case, Patient, SlideImage
 from cases.row_scope import acting_for_system
 
 PATIENT, PERSON, DENIED = "patient", "person", "denied"
@@ -60,6 +61,21 @@ def people_summary(events: QuerySet[AccessEvent]) -> list[dict[str, Any]]:
         .annotate(count=Count("pk"), first=Min("at"), last=Max("at"))
         .order_by("-last")
     )
+
+
+def named_objects(user: Any, events: Iterable[AccessEvent]) -> dict[str, str]:
+    """Return what the cases and slides of the events are called, by id: those that the user sees.
+
+    An auditor, who sees no case, gets none.
+    """
+    keys: dict[str, set[str]] = {"case": set(), "slideimage": set()}
+    for event in events:
+        if event.object_type in keys:
+            keys[event.object_type].add(event.object_id)
+    cases = Case.objects.visible_to(user).filter(pk__in=keys["case"])
+    slides = SlideImage.objects.visible_to(user).filter(pk__in=keys["slideimage"])
+    names = {str(case.pk): case.accession_number for case in cases}
+    return names | {str(image.pk): image.slide.label for image in slides.select_related("slide")}
 
 
 def _patients(departments: frozenset[int], question: AuditQuestion) -> list[UUID]:

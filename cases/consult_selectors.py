@@ -14,5 +14,6 @@ def consults_of_case(user: Any, case: Case) -> list[Consult]:
         Consult.objects.visible_to(user)
         .filter(case=case)
         .annotate(is_of_me=Exists(of_me))
-        .select_related("asked_by", "to_user", "to_department", "answered_by")
+        .select_related("asked_by", "to_user", "to_department")
+        .prefetch_related("opinions__author")
     )

@@ -1,5 +1,6 @@
 """What every page of the portal shows."""
 
+from math import ceil
 from typing import Any
 
 from django.conf import settings
@@ -7,7 +8,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from cases import identity, openings, permissions
-from cases.models import EmergencyAccess
+from cases.models import Consult, EmergencyAccess
 
 
 def portal(request: HttpRequest) -> dict[str, Any]:
@@ -22,6 +23,7 @@ def portal(request: HttpRequest) -> dict[str, Any]:
         "open_emergencies": _emergencies(user),
         "may_break_glass": bool(permissions.departments_with(user, "break_glass")),
         "may_see_consults": bool(permissions.departments_with(user, "view_identity")),
+        "consults_waiting": _consults(user),
         "may_review_emergency": may_review,
         "emergencies_waiting": _waiting(user) if may_review else 0,
         "emergency_minutes": settings.EMERGENCY_MINUTES,
@@ -50,10 +52,16 @@ def _emergencies(user: Any) -> list[dict[str, Any]]:
             "case_id": access.case_id,
             "identifier": access.identifier,
             "expires_at": access.expires_at,
-            "minutes_left": max(0, round((access.expires_at - now).total_seconds() / 60)),
+            "minutes_left": max(0, ceil((access.expires_at - now).total_seconds() / 60)),
         }
         for access in EmergencyAccess.objects.filter(user=user, pk__in=pks)
     ]
+
+
+def _consults(user: Any) -> int:
+    """Return how many open consults nobody has answered of those that were asked of this user."""
+    pks = {one.pk for one in openings.openings(user) if one.kind == openings.CONSULT}
+    return Consult.objects.filter(pk__in=pks, answered_at=None).count() if pks else 0
 
 
 def _waiting(user: Any) -> int:

@@ -71,6 +71,13 @@ def way_in(user: Any, patient_id: Any, department_id: Any) -> Opening | None:
     return next((one for one in found if one.patient_id == patient_id), None)
 
 
+def way_in_to(user: Any, slide_image: Any) -> Opening | None:
+    """Return by what the user has this slide of another department, or None."""
+    if not openings(user):
+        return None
+    return way_in(user, slide_image.slide.case.patient_id, slide_image.department_id)
+
+
 def _read(user: Any) -> tuple[Opening, ...]:
     known = permissions.departments_with(user, "view_identity")
     if not known:

@@ -65,6 +65,7 @@ POLICIES: dict[str, str] = {
     "cases_consult": (
         f"{IN_DEPARTMENT} OR to_user_id = {USER} OR to_department_id = ANY ({DEPARTMENTS})"
     ),
+    "cases_consultopinion": exists("cases_consult", "consult_id"),
     "cases_slideupload": IN_DEPARTMENT,
     "cases_uploadfile": exists("cases_slideupload", "upload_id"),
     "cases_uploaditem": IN_DEPARTMENT,

@@ -9,6 +9,7 @@ from cases.views import (
     cohorts,
     consults,
     emergency,
+    emergency_reviews,
     exports,
     health,
     history,
@@ -35,8 +36,12 @@ urlpatterns = [
     path("consults/<uuid:pk>/end/", consults.consult_end, name="consult_end"),
     path("emergency/", emergency.emergency, name="emergency"),
     path("emergency/<uuid:pk>/end/", emergency.emergency_end, name="emergency_end"),
-    path("emergency/reviews/", emergency.emergency_reviews, name="emergency_reviews"),
-    path("emergency/reviews/<uuid:pk>/", emergency.emergency_review, name="emergency_review"),
+    path("emergency/reviews/", emergency_reviews.emergency_reviews, name="emergency_reviews"),
+    path(
+        "emergency/reviews/<uuid:pk>/",
+        emergency_reviews.emergency_review,
+        name="emergency_review",
+    ),
     path("slides/<uuid:pk>/", slide.slide, name="slide"),
     path("slides/<uuid:pk>/image.dzi", tiles.slide_dzi, name="slide_dzi"),
     path(

@@ -3,7 +3,7 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from cases.api import boards, cohorts, exports, tus, uploads, views
+from cases.api import boards, cohorts, consults, exports, tus, uploads, views
 from cases.api.audited import UUID_PATTERN
 
 router = SimpleRouter()
@@ -23,6 +23,7 @@ router.register("boards", boards.BoardViewSet, basename="boards")
 router.register(
     f"boards/(?P<board_pk>{UUID_PATTERN})/items", boards.BoardItemViewSet, basename="board-items"
 )
+router.register("consults", consults.ConsultViewSet, basename="consults")
 router.register("exports", exports.ExportViewSet, basename="exports")
 router.register("export-projects", exports.ExportProjectViewSet, basename="export-projects")
 router.register("uploads", uploads.UploadViewSet, basename="uploads")

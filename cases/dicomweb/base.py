@@ -1,7 +1,7 @@
 """What every DICOMweb route shares: who asks, what they may, what they accept, the audit.
 
-Hidden objects are 404, the same as missing ones: look rows up with `visible_to(request.user)`
-and raise `Http404`. Errors are problem+json with a code and a sentence.
+Hidden objects are 404, the same as missing ones: look rows up with `readable_by(request.user)`
+(in searches `visible_to`) and raise `Http404`. Errors are problem+json with a code and a sentence.
 """
 
 from collections.abc import Iterable, Sequence

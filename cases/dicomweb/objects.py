@@ -1,6 +1,6 @@
 """The DICOM objects that a user may have: stored instances, what was made here, virtual slides.
 
-`find` is the door: it asks `visible_to`, leaves out labels and overviews where the user may not
+`find` is the door: it asks `readable_by`, leaves out labels and overviews where the user may not
 see them, and answers a missing object and a hidden one with the same 404.
 """
 
@@ -172,7 +172,7 @@ _SLIDE = ("slide_image__slide__case", "slide_image__department")
 
 
 def _stored(user: Any, study: str, series: str, sop: str) -> list[DicomObject]:
-    rows: QuerySet[SlideInstance] = SlideInstance.objects.visible_to(user).filter(
+    rows: QuerySet[SlideInstance] = SlideInstance.objects.readable_by(user).filter(
         slide_image__study_instance_uid=study, **({"sop_instance_uid": sop} if sop else {})
     )
     if series:
@@ -186,5 +186,5 @@ def _derived(user: Any, study: str, series: str, sop: str) -> list[DicomObject]:
         wanted["series_instance_uid"] = series
     if sop:
         wanted["sop_instance_uid"] = sop
-    rows = DerivedInstance.objects.visible_to(user).filter(**wanted)
+    rows = DerivedInstance.objects.readable_by(user).filter(**wanted)
     return [_Derived(row) for row in rows.select_related(*_SLIDE)]

@@ -33,6 +33,7 @@ from cases.dicomweb.wire.frame_types import (
     choose_instances,
     frame_numbers,
 )
+from cases.openings import way_in_to
 from cases.services.audit import Action, access_event_record
 from cases.services.instances import Kept
 from cases.services.slide_readers import SlideUnreadable
@@ -51,6 +52,8 @@ class RetrieveView(DicomWebView):
     """Base: finds what is asked for and records the look."""
 
     shows_pixels = True
+    is_opened = False
+    """Whether something of it is open to this user alone, for a while."""
 
     def found(
         self, request: Request, study_uid: str, series_uid: str = "", sop_uid: str = ""
@@ -65,6 +68,7 @@ class RetrieveView(DicomWebView):
         seen = {one.slide_image.pk: one.slide_image for one in found}
         for slide_image in seen.values():
             slide_sent_record(user=request.user, slide_image=slide_image)
+            self.is_opened |= way_in_to(request.user, slide_image) is not None
         for one in found:
             if one.is_private and self.shows_pixels:
                 access_event_record(
@@ -75,6 +79,13 @@ class RetrieveView(DicomWebView):
                     target=one.slide_image,
                     detail={"part": one.flavor},
                 )
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Leave nothing in the browser of what is open for a while only."""
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        if self.is_opened:
+            answer.headers["Cache-Control"] = "no-store"
+        return answer
 
 
 class RetrieveObjects(RetrieveView):

@@ -151,11 +151,11 @@ class VirtualObject(DicomObject):
 
 def vendor_slides(user: Any) -> QuerySet[SlideImage]:
     """Return the vendors' slides that the user may see, with what their headers need."""
-    return (
-        SlideImage.objects.visible_to(user)
-        .filter(source_format=SlideImage.Format.VENDOR)
-        .select_related(*_NEEDED)
-    )
+    return _of_vendors(SlideImage.objects.visible_to(user))
+
+
+def _of_vendors(images: QuerySet[SlideImage]) -> QuerySet[SlideImage]:
+    return images.filter(source_format=SlideImage.Format.VENDOR).select_related(*_NEEDED)
 
 
 def virtual_objects(image: SlideImage) -> list[VirtualObject]:
@@ -174,7 +174,7 @@ def find_virtual(user: Any, study: str, series: str, sop: str) -> list[VirtualOb
     case_id = uuid_of(study)
     if case_id is None:
         return []
-    rows = vendor_slides(user).filter(slide__case_id=case_id)
+    rows = _of_vendors(SlideImage.objects.readable_by(user)).filter(slide__case_id=case_id)
     if series:
         image_id = uuid_of(series)
         if image_id is None:

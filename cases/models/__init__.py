@@ -9,7 +9,7 @@ from cases.models.dicom import DicomPeer, StorageCommitment
 from cases.models.exports import Export, ExportItem, ExportProject
 from cases.models.history import ClinicalChange
 from cases.models.images import SlideImage, SlideInstance, SlideInstanceHeader, SlideInstanceIndex
-from cases.models.openings import Consult, EmergencyAccess
+from cases.models.openings import Consult, ConsultOpinion, EmergencyAccess
 from cases.models.organisation import ApiToken, Department, DirectoryAccount, Membership
 from cases.models.saved_views import SavedView
 from cases.models.uploads import SlideUpload, UploadFile, UploadItem
@@ -28,6 +28,7 @@ __all__ = [
     "Cohort",
     "CohortEntry",
     "Consult",
+    "ConsultOpinion",
     "Department",
     "DerivedInstance",
     "DicomPeer",

@@ -97,10 +97,6 @@ class Consult(Record):
     )
     question = models.CharField(max_length=1000)
     until = models.DateTimeField()
-    opinion = models.TextField(max_length=10_000, blank=True)
-    answered_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
-    )
     answered_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
 
@@ -135,3 +131,20 @@ class Consult(Record):
     def is_open(self) -> bool:
         """Return whether it still opens the case."""
         return self.ended_at is None and self.until > timezone.now()
+
+
+class ConsultOpinion(Record):
+    """What somebody who was asked thinks of the case. Written once: a second thought is another."""
+
+    consult = models.ForeignKey(Consult, on_delete=models.CASCADE, related_name="opinions")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    text = models.TextField(max_length=10_000)
+
+    class Meta:
+        ordering = ["created_at", "pk"]
+        constraints = [
+            models.CheckConstraint(condition=~Q(text=""), name="opinion_has_text"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.author} on {self.consult_id}"

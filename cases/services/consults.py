@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from cases import openings, permissions
 from cases.errors import Conflict, DomainError
-from cases.models import Case, Consult, Department, Membership
+from cases.models import Case, Consult, ConsultOpinion, Department, Membership
 from cases.permissions import CAPABILITIES
 from cases.services.audit import Action, access_event_record
 
@@ -52,14 +52,16 @@ def consult_ask(
 
 
 def consult_answer(*, user: Any, consult: Consult, opinion: str) -> None:
-    """Keep the opinion of who was asked; a later one takes its place, both are on record."""
+    """Add an opinion of who was asked; nobody's takes the place of another."""
     if not Consult.objects.asked_of(user).filter(pk=consult.pk).exists():
         raise PermissionDenied(str(_("Only who was asked gives an opinion.")))
     with transaction.atomic():
-        Consult.objects.filter(pk=consult.pk).update(
-            opinion=opinion, answered_by=user, answered_at=Now(), updated_at=Now()
-        )
-        _record(user, Action.CHANGE, consult, {"answered": True, "length": len(opinion)})
+        # Ended in the meantime: the condition is asked again where the row is written.
+        still = Consult.objects.open().filter(pk=consult.pk)
+        if not still.update(answered_at=Now(), updated_at=Now()):
+            raise Conflict(str(_("The consult is over.")))
+        given = ConsultOpinion.objects.create(consult=consult, author=user, text=opinion)
+        _record(user, Action.CHANGE, consult, {"opinion": str(given.pk), "length": len(opinion)})
 
 
 def consult_end(*, user: Any, consult: Consult) -> None:

@@ -3,13 +3,14 @@
 It opens the pages of the case to one person. No list, search, count or vote knows of it.
 """
 
+import logging
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -21,8 +22,11 @@ from cases.models import AccessEvent, Case, Department, EmergencyAccess, Patient
 from cases.row_scope import acting_for_system
 from cases.services.audit import Action, access_event_record
 
+log = logging.getLogger(__name__)
+
 CASE, PATIENT = "case", "patient"
 MISSES_MOST, MISSES_WITHIN = 10, timedelta(hours=1)
+OPENED_MOST, OPENED_WITHIN = 20, timedelta(days=1)
 
 
 class NothingFound(DomainError):
@@ -33,12 +37,19 @@ class NothingFound(DomainError):
     message = _("Nothing has this number in that department. The try is in the access log.")
 
 
-class TooManyMisses(DomainError):
-    """Somebody guesses numbers."""
+class TooManyTries(DomainError):
+    """Somebody guesses numbers, or opens one case after the other."""
 
     http_status = HTTPStatus.TOO_MANY_REQUESTS
-    code = "too_many_misses"
-    message = _("Ten tries within an hour found nothing. Ask the department itself.")
+    code = "too_many_tries"
+    message = _("Too many tries: no number is looked up for now. Ask the department itself.")
+
+
+class StillOpen(Conflict):
+    """What will be seen by it is not known yet."""
+
+    code = "still_open"
+    message = _("It is still open. End it, or review it when it is over.")
 
 
 def emergency_open(
@@ -58,47 +69,57 @@ def emergency_open(
         raise PermissionDenied
     if department.pk in permissions.departments_of(user):
         raise Conflict(str(_("This is your own department: find the case in the work list.")))
-    if _misses(user) >= MISSES_MOST:
-        raise TooManyMisses
-    found = _find(department, kind, number)
-    if found is None:
-        access_event_record(
-            user=user,
-            action=Action.DENIED,
-            department_id=department.pk,
-            reason="emergency access: nothing has this number",
-            detail={"page": "emergency", "kind": kind, "number": number},
-        )
-        raise NothingFound
-    patient_id, case_id = found
     with transaction.atomic():
-        access = EmergencyAccess.objects.create(
-            user=user,
-            department=department,
-            patient_id=patient_id,
-            case_id=case_id,
-            identifier=number,
-            reason_code=reason_code,
-            reason=reason,
-            expires_at=timezone.now() + timedelta(minutes=settings.EMERGENCY_MINUTES),
-        )
-        access_event_record(
-            user=user,
-            action=Action.BREAK_GLASS,
-            department_id=department.pk,
-            patient_id=patient_id,
-            target=access,
-            reason=reason[:300],
-            detail={"opening": str(access.pk), "kind": kind, "reason_code": reason_code},
-        )
+        _one_at_a_time(user)  # or many tries at once would each be the tenth
+        if _tries_too_much(user):
+            access, refused = None, TooManyTries
+        else:
+            refused = NothingFound
+            found = _find(department, kind, number)
+            told = {"department": department, "identifier": number, "reason": reason}
+            access = found and _open(user, kind, found, reason_code=reason_code, **told)
+        if access is None:
+            access_event_record(
+                user=user,
+                action=Action.DENIED,
+                department_id=department.pk,
+                reason=f"emergency access: {refused.code}",
+                detail={"page": "emergency", "kind": kind, "number": number, "code": refused.code},
+            )
+    if access is None:
+        raise refused
+    # For who watches the logs; the department sees it in its navigation.
+    log.warning(
+        "emergency access %s opened: user %s, department %s", access.pk, user.pk, department.code
+    )
     openings.forget(user)
     return access
 
 
+def _open(user: Any, kind: str, found: tuple[Any, Any], **told: Any) -> EmergencyAccess:
+    access = EmergencyAccess.objects.create(
+        user=user,
+        patient_id=found[0],
+        case_id=found[1],
+        expires_at=timezone.now() + timedelta(minutes=settings.EMERGENCY_MINUTES),
+        **told,
+    )
+    access_event_record(
+        user=user,
+        action=Action.BREAK_GLASS,
+        department_id=access.department_id,
+        patient_id=access.patient_id,
+        target=access,
+        reason=access.reason[:300],
+        detail={"opening": str(access.pk), "kind": kind, "reason_code": access.reason_code},
+    )
+    return access
+
+
 def emergency_end(*, user: Any, access: EmergencyAccess) -> None:
-    """Close what one opened, before its time."""
+    """Close it before its time: what one opened, or what one reviews."""
     if access.user_id != user.pk:
-        raise PermissionDenied
+        permissions.require(user, "review_emergency", access.department_id)
     with transaction.atomic():
         ended = EmergencyAccess.objects.open().filter(pk=access.pk).update(ended_at=Now())
         if ended:
@@ -107,16 +128,23 @@ def emergency_end(*, user: Any, access: EmergencyAccess) -> None:
 
 
 def emergency_review(*, user: Any, access: EmergencyAccess, outcome: str, comment: str) -> None:
-    """Keep what the privacy officer of the department thinks of it; once, and never one's own."""
+    """Keep what the privacy officer of the department thinks of it; once, and never one's own.
+
+    Of one that is over: what is seen after a review would be reviewed by nobody.
+    """
     permissions.require(user, "review_emergency", access.department_id)
     if access.user_id == user.pk:
         raise PermissionDenied(str(_("Somebody else reviews your own emergency access.")))
+    over = EmergencyAccess.objects.exclude(pk__in=EmergencyAccess.objects.open().values("pk"))
     with transaction.atomic():
-        done = EmergencyAccess.objects.filter(pk=access.pk, outcome="").update(
+        done = over.filter(pk=access.pk, outcome="").update(
             outcome=outcome, reviewed_by=user, reviewed_at=Now(), review_comment=comment
         )
         if not done:
-            raise Conflict(str(_("This was reviewed already.")))
+            access.refresh_from_db()
+            raise (
+                Conflict(str(_("This was reviewed already."))) if access.outcome else StillOpen()
+            )
         _record_change(user, access, {"outcome": outcome})
 
 
@@ -131,23 +159,42 @@ def emergency_events(access: EmergencyAccess) -> QuerySet[AccessEvent]:
 
 
 def _find(department: Department, kind: str, number: str) -> tuple[Any, Any] | None:
-    """Return (patient id, case id or None) of the number in the department."""
+    """Return (patient id, case id or None) of the number in the department.
+
+    One that several have is taken as of the department's own issuer, where it has given it.
+    """
     with acting_for_system("find whom an emergency is about"):
         if kind == CASE:
+            own = department.accession_issuer
             cases = Case.objects.filter(department=department, accession_number=number)
-            return cases.order_by("created_at").values_list("patient_id", "pk").first()
-        patients = Patient.objects.filter(department=department, mrn=number)
-        found = patients.order_by("created_at").values_list("pk", flat=True).first()
-        return None if found is None else (found, None)
+            found = cases.values_list("accession_issuer", "patient_id", "pk")
+        else:
+            own = department.mrn_issuer
+            patients = Patient.objects.filter(department=department, mrn=number)
+            found = patients.values_list("mrn_issuer", "pk")
+        rows = list(found.order_by("created_at"))
+    best = next((row for row in rows if row[0] == own), rows[0] if rows else None)
+    return best and (best[1], best[2] if kind == CASE else None)
 
 
-def _misses(user: Any) -> int:
-    return AccessEvent.objects.filter(
+def _one_at_a_time(user: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"emergency {user.pk}"]
+        )
+
+
+def _tries_too_much(user: Any) -> bool:
+    now = timezone.now()
+    misses = AccessEvent.objects.filter(
         user=user,
         action=Action.DENIED,
-        at__gte=timezone.now() - MISSES_WITHIN,
+        at__gte=now - MISSES_WITHIN,
         detail__page="emergency",
-    ).count()
+        detail__code=NothingFound.code,
+    )
+    opened = EmergencyAccess.objects.filter(user=user, created_at__gte=now - OPENED_WITHIN)
+    return misses.count() >= MISSES_MOST or opened.count() >= OPENED_MOST
 
 
 def _record_change(user: Any, access: EmergencyAccess, detail: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from cases.models import AccessEvent, Case, SlideImage
-from cases.openings import Opening, openings, way_in
+from cases.openings import Opening, way_in_to
 from cases.services.audit import Action, access_event_record
 
 # Moving around in a slide is one look at it.
@@ -39,7 +39,7 @@ def look_is_recorded(user_id: Any, slide_image_id: Any) -> bool:
 
 def slide_view_record(*, user: Any, slide_image: SlideImage) -> None:
     """Record that the user opened the slide, once per quarter of an hour, and by each way in."""
-    opening = _way_in(user, slide_image)
+    opening = way_in_to(user, slide_image)
     if _recent_look(user, slide_image, opening):
         return
     with transaction.atomic():
@@ -60,13 +60,6 @@ def slide_view_record(*, user: Any, slide_image: SlideImage) -> None:
         )
     key = (user.pk, slide_image.pk)
     transaction.on_commit(partial(_remember, key, event.at + ONE_LOOK))
-
-
-def _way_in(user: Any, slide_image: SlideImage) -> Opening | None:
-    """Return the emergency or consult by which the user has the slide, if any."""
-    if not openings(user):
-        return None
-    return way_in(user, slide_image.slide.case.patient_id, slide_image.department_id)
 
 
 def _recent_look(user: Any, slide_image: SlideImage, opening: Opening | None) -> bool:

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_safe
 
 from cases import permissions
 from cases.models import SlideImage
+from cases.openings import way_in_to
 from cases.services import pixels
 from cases.services.audit import Action, access_event_record
 from cases.services.looks import slide_view_record
@@ -105,7 +106,10 @@ def _jpeg_response(
 ) -> HttpResponse:
     """Return the picture, or 304 where the browser has it. Rights were checked before."""
     etag = f'"{slide_image.content_sha256[:16]}-{name}"'
-    headers = {"Cache-Control": f"private, max-age={MAX_AGE_SECONDS}", "ETag": etag}
+    # What is open for an hour or until a date must not stay in the browser after that.
+    is_opened = way_in_to(request.user, slide_image) is not None
+    kept = "no-store" if is_opened else f"private, max-age={MAX_AGE_SECONDS}"
+    headers = {"Cache-Control": kept, "ETag": etag}
     if etag in request.headers.get("If-None-Match", ""):
         return HttpResponseNotModified(headers=headers)
     return HttpResponse(make(), content_type="image/jpeg", headers=headers)

@@ -3,9 +3,12 @@
 from datetime import timedelta
 
 import numpy as np
+from django.db.models import Count
 from django.utils import timezone
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from cases.models import EmergencyAccess
+from cases.row_scope import acting_for_system
 from retrieval.models import SearchQuery, SearchSelfCheck
 from retrieval.services.search_evidence import STAGES
 
@@ -35,8 +38,24 @@ def metrics_text() -> bytes:
         recall.labels(**of).set(row.recall)
         alert.labels(**of).set(row.is_alert)
         at.labels(**of).set(row.checked_at.timestamp())
-    _speed(registry)
+    with acting_for_system("figures of the site for its monitor, who is nobody's member"):
+        _speed(registry)
+        _emergencies(registry)
     return generate_latest(registry)
+
+
+def _emergencies(registry: CollectorRegistry) -> None:
+    """Say how many emergency accesses of each department are open, and how many unreviewed."""
+    for name, text, rows in (
+        ("open", "Open now", EmergencyAccess.objects.open()),
+        ("unreviewed", "Not reviewed yet", EmergencyAccess.objects.filter(outcome="")),
+    ):
+        gauge = Gauge(
+            f"pathsearch_emergency_accesses_{name}", text, ["department"], registry=registry
+        )
+        counted = rows.order_by().values_list("department__code").annotate(count=Count("pk"))
+        for code, count in counted:
+            gauge.labels(code).set(count)
 
 
 def _speed(registry: CollectorRegistry) -> None:

@@ -21,6 +21,7 @@ FAMILY = {
     "slide-images": "cases",
     "reports": "cases",
     "boards": "cases",
+    "consults": "cases",
     "departments": "cases",
     "unmatched": "uploads",
     "uploads": "uploads",

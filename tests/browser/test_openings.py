@@ -38,6 +38,11 @@ def test_an_emergency_by_keys_and_its_bar(visitor: Visitor, theme: str):
     assert family in page.content()
     page.wait_for_selector(".emergency-bar")
     visitor.look(f"emergency-case-{theme}")
+    bar = page.locator(".emergency-bar")
+    # The page that stays open counts down, and says when it is over.
+    page.evaluate("document.querySelector('[data-minutes]').textContent = '99'")
+    page.wait_for_selector("[data-minutes]:not(:has-text('99'))")
+    assert "Minutes left:" in bar.inner_text()
     found += visitor.axe() if AXE.exists() else []
     case = page.url
     page.click(".slide-card a.button:has-text('View')")
@@ -55,18 +60,42 @@ def test_the_department_reviews_it(visitor: Visitor):
     department, _number, _family = other_case(visitor)
     code = visitor.site.ask(f"Department.objects.get(name={department!r}).code")
     visitor.login(f"{code}-admin")
-    page.click("nav a:has-text('Emergencies')")
+    page.click("a[aria-label^='Emergency accesses']")
+    page.select_option("#id_show", "open")
+    page.wait_for_selector("text=None of these")
+    page.select_option("#id_show", "waiting")
+    page.wait_for_selector("tr[data-row]")
     visitor.look("emergency-reviews")
     found = visitor.axe() if AXE.exists() else []
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     page.wait_for_selector("text=The surgeon waits")
+    assert page.locator("#seen-title + .table-wrap tbody tr").count() >= 3
     visitor.look("emergency-review")
     found += visitor.axe() if AXE.exists() else []
     page.select_option("#id_outcome", "justified")
     page.click("button:has-text('Keep the review')")
     page.wait_for_selector("text=The review is kept")
     assert found == []
+
+
+def test_a_page_that_stays_open_says_when_it_is_over(visitor: Visitor):
+    page = visitor.page
+    department, number, _family = other_case(visitor)
+    visitor.login("northside-pathologist")
+    visitor.goto("/emergency/")
+    page.select_option("#id_department", label=department)
+    page.fill("#id_number", number)
+    page.fill("#id_reason", "A page that stays open.")
+    page.click("button:has-text('Open it')")
+    page.wait_for_url(lambda url: "/cases/" in url)
+    page.clock.install()
+    page.reload()
+    page.wait_for_selector("[data-minutes]")
+    page.clock.fast_forward("01:00:01")
+    page.wait_for_selector(".emergency-bar [role=alert]:has-text('is over')")
+    visitor.look("emergency-over")
+    assert (visitor.axe() if AXE.exists() else []) == []
 
 
 def test_a_consult_is_asked_and_answered(visitor: Visitor):

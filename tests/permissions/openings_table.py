@@ -28,6 +28,9 @@ OPENINGS = [
         **_FORM,
     ),
     Row("consult_end", "POST", of="consult", roles="PD", body=_nothing, **_FORM),
+    # A token reads what its departments asked, a researcher none.
+    Row("consults-list", lists="consult", roles="PTD", nobody=403),
+    Row("consults-detail", of="consult", roles="PTD", gate=True, nobody=403),
     Row("emergency", roles="PT", nobody=403),
     # It is the person's alone who opened it.
     Row("emergency_end", "POST", ok=404, nobody=404, url=lambda _w, _p: {"pk": MISSING}),

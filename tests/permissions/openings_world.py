@@ -5,7 +5,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from cases.models import Consult, EmergencyAccess, SlideImage
+from cases.models import Consult, ConsultOpinion, EmergencyAccess, SlideImage
 from cases.permissions import Role
 from tests.factories import DepartmentFactory, make_member
 from tests.permissions.terms import intake_of
@@ -26,6 +26,7 @@ def put_openings(world: Any, place: str, department: Any, image: SlideImage) -> 
         question=f"Consult-{place}",
         until=until,
     )
+    ConsultOpinion.objects.create(consult=consult, author=colleague, text=f"Opinion-{place}")
     emergency = EmergencyAccess.objects.create(
         user=colleague,
         department=department,

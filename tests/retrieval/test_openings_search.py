@@ -10,6 +10,7 @@ from django.utils import timezone
 from cases.models import Consult, EmergencyAccess
 from retrieval.models import SearchQuery
 from retrieval.selectors_facets import search_facets
+from retrieval.services.search import search_run
 from tests.factories import UserFactory
 from tests.retrieval.test_search_leaks import (  # noqa: F401
     QUESTIONS,
@@ -46,8 +47,9 @@ def open_all(user, images) -> None:
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_no_answer_changes(name, anna, asked, models, settings, monkeypatch):  # noqa: F811
     settings.ROW_SECURITY = True
-    # The bar on each page is not the answer.
+    # The bar and the count of consults, on each page, are not the answer.
     monkeypatch.setattr("cases.context_processors._emergencies", lambda user: [])
+    monkeypatch.setattr("cases.context_processors._consults", lambda user: 0)
     before = page_and_json(anna, asked, QUESTIONS[name])
     images = foreign_neighbours(models)
     open_all(anna, images)
@@ -70,3 +72,15 @@ def test_an_opened_slide_asks_and_only_ones_own_answer(anna, asked, models, sett
     query = SearchQuery.objects.get()
     owners = set(query.hits.values_list("department__code", flat=True))
     assert owners == {"lung"}
+
+
+def test_a_monitor_counts_them_under_row_security(client, anna, asked, models, settings):  # noqa: F811
+    settings.ROW_SECURITY, settings.METRICS_TOKEN = True, "monitor"
+    open_all(anna, foreign_neighbours(models)[:2])
+    EmergencyAccess.objects.filter(user=anna).update(ended_at=timezone.now())
+    search_run(anna, slide_image=asked)
+    told = client.get(reverse("metrics"), headers={"Authorization": "Bearer monitor"})
+    lines = told.content.decode().splitlines()
+    assert 'pathsearch_emergency_accesses_unreviewed{department="liver"} 1.0' in lines
+    assert not [line for line in lines if line.startswith("pathsearch_emergency_accesses_open{")]
+    assert "pathsearch_searches_last_hour 1.0" in lines

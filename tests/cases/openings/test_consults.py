@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from cases.models import AccessEvent, Consult
 from cases.permissions import Role
+from cases.services.tokens import token_create
 from tests.cases.openings.test_emergency import statuses
 from tests.factories import CaseFactory, make_member
 
@@ -63,6 +64,69 @@ def test_a_department_is_asked_but_not_its_researchers(asker, cast, case):
     researcher = cast.client(cast.south, Role.RESEARCHER)
     assert statuses(researcher, case) == [404] * 5
     assert researcher.get(reverse("consults")).status_code == 403
+
+
+def listed(client, **asked) -> list[str]:
+    return [row["question"] for row in client.get("/api/v1/consults/", asked).json()["results"]]
+
+
+def test_both_lists_by_the_api(asker, expert, cast, case):
+    ask(asker, case, username="expert", question="Signet?")
+    ask(asker, case, department=cast.south.pk, question="Kind?")
+    seen_by = signed_in(expert)
+    assert listed(seen_by, asked="of-me", ordering="created_at") == ["Signet?", "Kind?"]
+    assert listed(seen_by, asked="by-me") == listed(seen_by, asked="by-us") == []
+    assert listed(asker, asked="of-me") == []
+    assert listed(asker, asked="by-me", ordering="created_at") == ["Signet?", "Kind?"]
+    consult = Consult.objects.get(question="Signet?")
+    seen_by.post(reverse("consult_answer", args=[consult.pk]), {"opinion": "Yes."})
+    assert listed(asker, answered="true") == ["Signet?"]
+    told = asker.get(f"/api/v1/consults/{consult.pk}/").json()
+    assert [(one["author"], one["text"]) for one in told["opinions"]] == [("expert", "Yes.")]
+    assert (told["to_user"], told["to_department"], told["is_open"]) == ("expert", None, True)
+    shown = AccessEvent.objects.filter(user=expert, object_type="consult", action="view")
+    assert {event.patient_id for event in shown} == {case.patient_id}
+    Consult.objects.update(until=timezone.now() - timedelta(seconds=1))
+    assert listed(seen_by) == []
+    assert seen_by.get(f"/api/v1/consults/{consult.pk}/").status_code == 404
+    assert sorted(listed(asker, open="false", asked="by-us")) == ["Kind?", "Signet?"]
+
+
+def test_a_token_lists_what_its_department_asked_and_opens_nothing(asker, expert, cast, case):
+    ask(asker, case, username="expert")
+
+    def machine(user) -> Client:
+        _token, key = token_create(user=user, name="LIS", scopes=["cases:read"])
+        return Client(headers={"Authorization": f"Bearer {key}"})
+
+    assert listed(machine(expert)) == []
+    assert listed(machine(make_member(cast.north, Role.PATHOLOGIST))) == ["Signet ring cells?"]
+    assert machine(expert).get(f"/api/v1/cases/{case.pk}/").status_code == 404
+
+
+def test_researchers_and_presented_sessions_get_no_consult(asker, expert, cast, case):
+    ask(asker, case, username="expert")
+    researcher = cast.client(cast.north, Role.RESEARCHER)
+    presented = signed_in(expert)
+    presented.post(reverse("presentation"), {"on": "1"})
+    consult = Consult.objects.get()
+    for client in (researcher, presented):
+        assert client.get("/api/v1/consults/").status_code == 403
+        assert client.get(reverse("consults")).status_code == 403
+        answer = client.post(reverse("consult_answer", args=[consult.pk]), {"opinion": "x"})
+        assert answer.status_code == 404
+    assert presented.get(reverse("case", args=[case.pk])).status_code == 404
+    page = researcher.get(reverse("case", args=[case.pk])).content.decode()
+    assert "Signet ring cells?" not in page
+
+
+def test_the_navigation_counts_what_waits(asker, expert, case):
+    ask(asker, case, username="expert")
+    seen_by = signed_in(expert)
+    assert "1 waits for your opinion" in seen_by.get(reverse("cohorts")).content.decode()
+    consult = Consult.objects.get()
+    seen_by.post(reverse("consult_answer", args=[consult.pk]), {"opinion": "Yes."})
+    assert "waits for your opinion" not in seen_by.get(reverse("cohorts")).content.decode()
 
 
 @pytest.mark.parametrize("how", ["date", "by hand"])

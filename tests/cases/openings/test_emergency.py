@@ -7,7 +7,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from cases.models import AccessEvent, EmergencyAccess, Membership
+from cases.models import AccessEvent, Case, EmergencyAccess, Membership, Patient
 from cases.permissions import Role
 from cases.services.tokens import token_create
 from tests.factories import CaseFactory, make_member, make_slide_image
@@ -57,7 +57,7 @@ def test_it_opens_the_case_with_its_slides_and_report_until_it_is_ended(browser,
     assert "Signet ring cell carcinoma" in page
     assert case.patient.family_name in page
     assert "Emergency access is open" in page
-    assert "60 minutes left" in page
+    assert "Minutes left: <span data-minutes>60</span>" in page
     assert "Emergency access is open" in browser.get(reverse("cohorts")).content.decode()
     access = EmergencyAccess.objects.get()
     browser.post(reverse("emergency_end", args=[access.pk]))
@@ -71,8 +71,22 @@ def test_it_ends_by_the_clock_and_with_the_membership(browser, doctor, cast, cas
     assert statuses(browser, case) == [404] * 5
     EmergencyAccess.objects.update(expires_at=timezone.now() + timedelta(minutes=1))
     assert statuses(browser, case) == [200] * 5
+    type(doctor).objects.filter(pk=doctor.pk).update(is_active=False)
+    assert statuses(browser, case) == [302] * 5
+    type(doctor).objects.filter(pk=doctor.pk).update(is_active=True)
+    assert statuses(browser, case) == [200] * 5
     Membership.objects.filter(user=doctor).update(role=Role.RESEARCHER)
     assert statuses(browser, case) == [404] * 5
+
+
+def test_a_browser_keeps_nothing_of_it(browser, cast, case, doctor):
+    ask(browser, cast.north, case.accession_number)
+    image = case.slides.get().images.get()
+    tile = reverse("slide_tile", kwargs={"pk": image.pk, "z_level": 10, "column": 0, "row": 0})
+    for address in (tile, reverse("slide_thumbnail", args=[image.pk])):
+        assert browser.get(address)["Cache-Control"] == "no-store"
+    Membership.objects.create(user=doctor, department=cast.north, role=Role.PATHOLOGIST)
+    assert "max-age" in browser.get(tile)["Cache-Control"]
 
 
 def test_by_the_mrn_it_opens_all_of_that_patient_and_nobody_else(browser, cast, case):
@@ -142,9 +156,10 @@ def test_a_number_that_nothing_has_is_refused_recorded_and_counted(browser, cast
         page = ask(browser, cast.north, "S26-no-such").content.decode()
         assert "Nothing has this number" in page
     assert AccessEvent.objects.filter(action="denied", department_id=cast.north.pk).count() == 10
+    assert not EmergencyAccess.objects.exists()
     # Then not even a right one: somebody guesses.
     page = ask(browser, cast.north, case.accession_number).content.decode()
-    assert "Ten tries" in page
+    assert "Too many tries" in page
     assert not EmergencyAccess.objects.exists()
 
 
@@ -212,7 +227,15 @@ def test_the_department_reviews_it_once(browser, doctor, cast, case, role):
     page = reverse("emergency_review", args=[access.pk])
     shown = officer.get(page).content.decode()
     assert "The surgeon waits" in shown
-    assert len(officer.get(page).context["events"]) == 3  # opened, the case, the slide
+    events = officer.get(page).context["events"]
+    assert [event.object_type for event in events] == ["emergencyaccess", "case", "slideimage"]
+    # Who may see the case reads its number; an auditor sees no case.
+    assert (events[1].named == case.accession_number) == (role != Role.AUDITOR)
+    early = officer.post(page, {"outcome": "justified"}, follow=True).content.decode()
+    assert "It is still open" in early
+    assert not EmergencyAccess.objects.exclude(outcome="").exists()
+    officer.post(reverse("emergency_end", args=[access.pk]))
+    assert statuses(browser, case) == [404] * 5
     refused = officer.post(page, {"outcome": "not_justified"})
     assert "Say why" in refused.content.decode()
     officer.post(page, {"outcome": "justified", "comment": "Called us first."})
@@ -225,6 +248,39 @@ def test_the_department_reviews_it_once(browser, doctor, cast, case, role):
         str(access.pk)
         in officer.get(reverse("emergency_reviews"), {"show": "all"}).content.decode()
     )
+
+
+def test_the_queue_is_narrowed_and_ordered(cast):
+    people = {name: make_member(cast.south, Role.PATHOLOGIST, username=name) for name in "abc"}
+    past, later = (timezone.now() + timedelta(hours=hours) for hours in (-1, 1))
+    for name, reason, until, outcome in (
+        ("a", "other", later, ""),
+        ("b", "cover", past, ""),
+        ("c", "other", past, "justified"),
+    ):
+        found = CaseFactory(department=cast.north)
+        reviewed = {"outcome": outcome, "reviewed_at": past, "reviewed_by": people["a"]}
+        EmergencyAccess.objects.create(
+            user=people[name], department=cast.north, patient=found.patient, case=found,
+            identifier="1", reason_code=reason, reason=WHY, expires_at=until,
+            **(reviewed if outcome else {}),
+        )  # fmt: skip
+    officer = cast.client(cast.north, Role.AUDITOR)
+
+    def listed(**asked) -> str:
+        page = officer.get(reverse("emergency_reviews"), {"order": "who", **asked})
+        return "".join(access.user.username for access in page.context["page_obj"])
+
+    assert listed() == "ab"
+    assert listed(show="all", order="-who") == "cba"
+    assert (listed(show="open"), listed(show="justified"), listed(show="nonsense")) == (
+        "a", "c", "ab",
+    )  # fmt: skip
+    assert listed(show="all", reason="other") == "ac"
+    assert listed(show="all", who="B") == "b"
+    assert listed(show="all", department=cast.north.pk) == "abc"
+    # Another department narrows nothing: the reviewer has no such choice.
+    assert listed(show="all", department=cast.south.pk) == "abc"
 
 
 def test_nobody_reviews_their_own_nor_those_of_other_departments(browser, doctor, cast, case):
@@ -241,3 +297,17 @@ def test_ones_own_department_needs_no_emergency(browser, cast):
     own = CaseFactory(department=cast.south)
     ask(browser, cast.south, own.accession_number)
     assert not EmergencyAccess.objects.exists()
+
+
+@pytest.mark.parametrize("kind", ["case", "patient"])
+def test_a_number_of_two_issuers_is_the_departments_own(browser, cast, case, kind):
+    wanted = CaseFactory(department=cast.north)
+    for row, issuer in ((case, "elsewhere"), (wanted, "north-itself")):
+        Patient.objects.filter(pk=row.patient_id).update(mrn="M-1", mrn_issuer=issuer)
+        Case.objects.filter(pk=row.pk).update(accession_number="A-1", accession_issuer=issuer)
+    cast.north.mrn_issuer = cast.north.accession_issuer = "north-itself"
+    cast.north.save()
+    ask(browser, cast.north, "M-1" if kind == "patient" else "A-1", kind=kind)
+    assert EmergencyAccess.objects.get().patient_id == wanted.patient_id
+    assert browser.get(reverse("case", args=[wanted.pk])).status_code == 200
+    assert statuses(browser, case) == [404] * 5
