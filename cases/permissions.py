@@ -46,6 +46,7 @@ CAPABILITIES: dict[str, frozenset[Role]] = {
     "write_report": frozenset({_P, _D}),
     # What rows held before: names, numbers and dates as they were.
     "read_history": frozenset({_P, _T, _D}),
+    "draw_region": frozenset({_P, _T, _D}),
     # With patients' names and questions about them: not for who works with the archive only.
     "tumour_board": frozenset({_P, _T, _D}),
     "curate_cohort": frozenset({_P, _R, _D}),
@@ -68,6 +69,7 @@ HIDDEN_WHEN_PRESENTING = frozenset((
     "view_identity", "view_label", "upload", "reconcile", "retry_work", "edit_case", "write_report",
     "break_glass", "review_emergency", "ask_consult", "share_cohort", "manage_export_projects",
     "manage_members", "manage_tokens", "read_audit", "read_history",
+    "draw_region",
 ))  # fmt: skip
 
 

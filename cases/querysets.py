@@ -187,6 +187,14 @@ class SlideImagePartQuerySet(VisibleQuerySet):
         return Q(slide_image__slide__case__in=case_ids(user))
 
 
+class SlideRegionQuerySet(SlideImagePartQuerySet):
+    """What people drew on slides, with names and notes: for those who may know patients."""
+
+    def visible_to(self, user: Any) -> Self:
+        known = departments_with(user, "view_identity")
+        return self.filter(self._visible(known)) if known else self.none()
+
+
 class CohortQuerySet(VisibleQuerySet):
     def _visible(self, departments: frozenset[int]) -> Q:
         from django.apps import apps

@@ -53,6 +53,7 @@ POLICIES: dict[str, str] = {
     "cases_slideinstanceindex": exists("cases_slideinstance", "instance_id"),
     "cases_slideinstanceheader": exists("cases_slideinstance", "instance_id"),
     "cases_derivedinstance": OF_IMAGE,
+    "cases_slideregion": OF_IMAGE,
     "cases_cohort": (
         f"{IN_DEPARTMENT} OR id IN (SELECT cohort_id FROM cases_cohort_shared_with"
         f" WHERE {IN_DEPARTMENT})"

@@ -3,7 +3,7 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from cases.api import boards, cohorts, consults, exports, tus, uploads, views
+from cases.api import boards, cohorts, consults, exports, regions, tus, uploads, views
 from cases.api.audited import UUID_PATTERN
 
 router = SimpleRouter()
@@ -12,6 +12,11 @@ router.register("patients", views.PatientViewSet, basename="patients")
 router.register("cases", views.CaseViewSet, basename="cases")
 router.register("slides", views.SlideViewSet, basename="slides")
 router.register("slide-images", views.SlideImageViewSet, basename="slide-images")
+router.register(
+    f"slide-images/(?P<slide_image_pk>{UUID_PATTERN})/regions",
+    regions.SlideRegionViewSet,
+    basename="slide-regions",
+)
 router.register("reports", views.ReportViewSet, basename="reports")
 router.register("cohorts", cohorts.CohortViewSet, basename="cohorts")
 router.register(

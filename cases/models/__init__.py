@@ -11,6 +11,7 @@ from cases.models.history import ClinicalChange
 from cases.models.images import SlideImage, SlideInstance, SlideInstanceHeader, SlideInstanceIndex
 from cases.models.openings import Consult, ConsultOpinion, EmergencyAccess
 from cases.models.organisation import ApiToken, Department, DirectoryAccount, Membership
+from cases.models.regions import SlideRegion
 from cases.models.saved_views import SavedView
 from cases.models.uploads import SlideUpload, UploadFile, UploadItem
 from cases.models.work import LeasedWork
@@ -47,6 +48,7 @@ __all__ = [
     "SlideInstance",
     "SlideInstanceHeader",
     "SlideInstanceIndex",
+    "SlideRegion",
     "SlideUpload",
     "Specimen",
     "StorageCommitment",

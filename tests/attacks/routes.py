@@ -25,6 +25,7 @@ OBJECTS = {
     "cohorts": "cohort",
     "boards": "board",
     "items": "board_item",
+    "regions": "region",
     "consults": "consult",
     "emergency": "emergency",
     "reviews": "emergency",

@@ -10,6 +10,7 @@ from tests.permissions.dicomweb_table import DICOMWEB
 from tests.permissions.exports_table import EXPORTS
 from tests.permissions.openings_table import OPENINGS
 from tests.permissions.public_table import PUBLIC
+from tests.permissions.regions_table import REGIONS
 from tests.permissions.row import Of, Row
 from tests.permissions.searches_table import SEARCHES
 from tests.permissions.world import MISSING
@@ -355,4 +356,5 @@ TABLE = [
     *EXPORTS,
     *BOARDS,
     *OPENINGS,
+    *REGIONS,
 ]

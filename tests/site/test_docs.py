@@ -25,6 +25,7 @@ ROWS = {
     "export slides de-identified": ["export_deidentified"],
     "open and close export projects": ["manage_export_projects"],
     "manage members and tokens of the department": ["manage_members", "manage_tokens"],
+    "draw regions and measurements on slides": ["draw_region"],
     "read the history of a case": ["read_history"],
     "open a case of another department in an emergency": ["break_glass"],
     "review emergency accesses to the department's cases": ["review_emergency"],
