@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from cases import openings
 from cases.models import SlideImage
 from cases.permissions import Role
 from retrieval.engine.search_plan import COMPARE_ALL
@@ -27,6 +28,7 @@ def asked(user, key):
         cursor.execute("ANALYZE")
     slide_image = SlideImage.objects.get(pk=key)
     user._membership_pairs = None  # read anew, as in a new request
+    openings.forget(user)
     with CaptureQueriesContext(
         connection,
     ) as statements:
