@@ -39,6 +39,7 @@ def slide(request: HttpRequest, pk: UUID) -> HttpResponse:
         "may_export_this": permissions.may(
             request.user, "export_deidentified", slide_image.department_id
         ),
+        "may_draw": permissions.may(request.user, "draw_region", slide_image.department_id),
         "may_view_label": permissions.may(request.user, "view_label", slide_image.department_id),
     }
     return render(request, "cases/slide.html", context)

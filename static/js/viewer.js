@@ -92,6 +92,8 @@ function setBox(next) {
   document.getElementById("box-link").href = placeFragment(box);
 }
 
+document.addEventListener("box-wanted", (event) => setBox(event.detail)); // a region of the list
+
 /** Return the box around a rectangle of the window as whole pixels inside the slide.
  *
  * Around, because a turned slide lies across the window. */
