@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('cases', '0021_history'),
+        ('cases', '0022_consult_opinions'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
