@@ -1,4 +1,4 @@
-"""A consult and an emergency access about the case of each place, of people who are no actors."""
+"""A consult, an emergency access and a region of each place's case, of people who are no actors."""
 
 from datetime import timedelta
 from typing import Any
@@ -8,13 +8,15 @@ from django.utils import timezone
 from cases.models import Consult, ConsultOpinion, EmergencyAccess, SlideImage
 from cases.permissions import Role
 from tests.factories import DepartmentFactory, make_member
+from tests.permissions.regions_table import put_region
 from tests.permissions.terms import intake_of
 
 OPENING_KINDS = frozenset({"consult", "emergency"})
 
 
 def put_openings(world: Any, place: str, department: Any, image: SlideImage) -> None:
-    """Add both, to a pathologist of a department of their own."""
+    """Add all three, to a pathologist of a department of their own."""
+    put_region(world, place, image)
     case = image.slide.case
     colleague = make_member(DepartmentFactory(code=f"else-{place}"), Role.PATHOLOGIST)
     until = timezone.now() + timedelta(hours=1)

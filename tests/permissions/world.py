@@ -35,7 +35,6 @@ from tests.permissions.boards_world import BOARD_KINDS, put_board
 from tests.permissions.exports_world import EXPORT_KINDS, put_exports
 from tests.permissions.openings_world import OPENING_KINDS, put_openings
 from tests.permissions.pixels import give_pixels
-from tests.permissions.regions_table import put_region
 from tests.permissions.terms import add_term, intake_of
 
 PLACES = ("private", "shared", "foreign")
@@ -53,8 +52,8 @@ NEVER_SHARED = BOARD_KINDS | OPENING_KINDS | frozenset((
     "upload", "upload_failed", "upload_ready", "upload_file", "item", "department",
     "department_pk", "accession", "term",
 ))  # fmt: skip
-# Kinds that name patients and nothing else: a researcher knows of none.
-UNVEILED = (NEVER_SHARED - BOARD_KINDS - {"department", "department_pk", "term"}) | {"region"}
+# A researcher knows of none of these, which name patients.
+UNVEILED = NEVER_SHARED - BOARD_KINDS - {"department", "department_pk", "term"} | {"region"}
 # Two more places of `home`: slides of the shared case that are not, or no more, in the cohort.
 BESIDE = ("beside", "removed")
 
@@ -157,7 +156,6 @@ def make_world() -> World:
         _cohort(world, place, department, image)
         put_board(world, place, department, image)
         put_openings(world, place, department, image)
-        put_region(world, place, image)
         _account(world, place, department)
         add_term(world, place, department)
         _upload(world, place, department)
