@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from cases import permissions
 from cases.models import AccessEvent, Case, Patient, SlideImage
+from cases.patient_numbers import ids_of_same
 from cases.row_scope import acting_for_system
 
 PATIENT, PERSON, DENIED = "patient", "person", "denied"
@@ -79,14 +80,20 @@ def named_objects(user: Any, events: Iterable[AccessEvent]) -> dict[str, str]:
 
 
 def _patients(departments: frozenset[int], question: AuditQuestion) -> list[UUID]:
-    """Return the patients with this number in the audited departments, or of this id."""
+    """Return the patients with this number in the audited departments, or of this id.
+
+    With those who are the same since a merge: they were looked at under either number.
+    """
+    patients = Patient.objects.filter(department__in=departments)
+    asked: list[UUID] = []
     try:
-        return [UUID(question.text)]
+        asked = [UUID(question.text)]
+        patients = patients.filter(pk__in=asked)
     except ValueError:
-        patients = Patient.objects.filter(department__in=departments, mrn=question.text)
-        # An auditor sees no patient: the number is turned into an id, and nothing else is told.
-        with acting_for_system("the number of a patient, for the access log"):
-            return list(patients.values_list("pk", flat=True))
+        patients = patients.filter(mrn=question.text)
+    # An auditor sees no patient: the number is turned into an id, and nothing else is told.
+    with acting_for_system("the number of a patient, for the access log"):
+        return [*asked, *ids_of_same(patients)]
 
 
 def _midnight(day: date) -> datetime:

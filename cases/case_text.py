@@ -13,6 +13,7 @@ from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Greatest, Upper
 
 from cases.models import Case, Patient
+from cases.patient_numbers import ids_in_use
 
 WORDS_MOST = 6  # each is a look-up of its own; a name and two numbers have fewer
 _SWAPPED_MOST = 10  # longer words keep enough trigrams in common when two letters are swapped
@@ -24,29 +25,35 @@ def words_of(text: str) -> list[str]:
     return text.replace("\x00", " ").replace(",", " ").upper().split()[:WORDS_MOST]
 
 
-def cases_with_text(cases: QuerySet[Case], text: str, *, is_near: bool) -> QuerySet[Case]:
+def cases_with_text(
+    cases: QuerySet[Case], text: str, departments: frozenset[int], *, is_near: bool
+) -> QuerySet[Case]:
     """Return those cases in which each word of the text is found, in whichever field.
 
+    departments: the reader's own; there also a number or name that was merged leads to the
+    patient. (What is merged elsewhere is hidden, and must not be found out by finding.)
     is_near: a word also counts where it is likely to be a typing error of a name, of the
     accession number or of the MRN; the cases carry `nearness`, larger where it is less of one.
     """
     words = words_of(text)
     for word in words:
-        cases = cases.filter(pk__in=_near(word) if is_near else _as_written(word))
+        find = _near if is_near else _as_written
+        cases = cases.filter(pk__in=find(word, departments))
     if is_near:
         parts = [_nearness(word) for word in words]
         cases = cases.annotate(nearness=sum(parts[1:], parts[0]) if parts else Value(0.0))
     return cases
 
 
-def _as_written(word: str) -> QuerySet[Case]:
+def _as_written(word: str, departments: frozenset[int]) -> QuerySet[Case]:
     return _either(
         Q(accession_number__icontains=word),
         Q(family_name__icontains=word) | Q(given_name__icontains=word) | Q(mrn__icontains=word),
+        departments,
     )
 
 
-def _near(word: str) -> QuerySet[Case]:
+def _near(word: str, departments: frozenset[int]) -> QuerySet[Case]:
     """Return the cases of a word that may have a typing error.
 
     Names by the similarity of all their trigrams. Numbers have most of theirs in common anyway
@@ -70,18 +77,19 @@ def _near(word: str) -> QuerySet[Case]:
         | Q(_family__trigram_similar=word)
         | Q(_given__trigram_similar=word)
         | Q(_mrn__trigram_strict_word_similar=word),
+        departments,
     )
 
 
-def _either(of_case: Q, of_patient: Q) -> QuerySet[Case]:
+def _either(of_case: Q, of_patient: Q, departments: frozenset[int]) -> QuerySet[Case]:
     """Return the keys of the cases found by either: a union, because an OR over two tables
     would use the indexes of neither."""
     patients = Patient.objects.annotate(
         _family=Upper("family_name"), _given=Upper("given_name"), _mrn=Upper("mrn")
-    ).filter(of_patient)
+    ).filter(of_patient, Q(merged_into=None) | Q(department__in=departments))
     cases = Case.objects.order_by()
     found = cases.annotate(_accession=Upper("accession_number")).filter(of_case)
-    treated = cases.filter(patient__in=patients.order_by().values("pk"))
+    treated = cases.filter(patient__in=ids_in_use(patients))
     return found.values("pk").union(treated.values("pk"), all=True)
 
 

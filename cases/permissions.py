@@ -47,6 +47,7 @@ CAPABILITIES: dict[str, frozenset[Role]] = {
     # What rows held before: names, numbers and dates as they were.
     "read_history": frozenset({_P, _T, _D}),
     "draw_region": frozenset({_P, _T, _D}),
+    "merge_patients": frozenset({_D}),
     # With patients' names and questions about them: not for who works with the archive only.
     "tumour_board": frozenset({_P, _T, _D}),
     "curate_cohort": frozenset({_P, _R, _D}),
@@ -67,8 +68,8 @@ CAPABILITIES: dict[str, frozenset[Role]] = {
 # What shows or changes who people are: nobody may, in a session that is presented to others.
 HIDDEN_WHEN_PRESENTING = frozenset((
     "view_identity", "view_label", "upload", "reconcile", "retry_work", "edit_case", "write_report",
-    "break_glass", "review_emergency", "ask_consult", "share_cohort", "manage_export_projects",
-    "manage_members", "manage_tokens", "read_audit", "read_history",
+    "merge_patients", "break_glass", "review_emergency", "ask_consult", "share_cohort",
+    "manage_export_projects", "manage_members", "manage_tokens", "read_audit", "read_history",
     "draw_region",
 ))  # fmt: skip
 

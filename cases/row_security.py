@@ -67,6 +67,8 @@ POLICIES: dict[str, str] = {
         f"{IN_DEPARTMENT} OR to_user_id = {USER} OR to_department_id = ANY ({DEPARTMENTS})"
     ),
     "cases_consultopinion": exists("cases_consult", "consult_id"),
+    "cases_patientmerge": IN_DEPARTMENT,
+    "cases_mergedcase": exists("cases_patientmerge", "merge_id"),
     "cases_slideupload": IN_DEPARTMENT,
     "cases_uploadfile": exists("cases_slideupload", "upload_id"),
     "cases_uploaditem": IN_DEPARTMENT,

@@ -274,7 +274,8 @@ def _with_report(cases: QuerySet[Case], user: Any) -> QuerySet[Case]:
 def _narrow(cases: QuerySet[Case], user: Any, filters: CaseFilters) -> QuerySet[Case]:
     if filters.text or filters.received_from or filters.received_to:
         cases = identity.plain_only(user, cases)
-    cases = cases_with_text(cases, filters.text, is_near=filters.is_near)
+    departments = permissions.departments_of(user)
+    cases = cases_with_text(cases, filters.text, departments, is_near=filters.is_near)
     if filters.department is not None:
         cases = cases.filter(department=filters.department)
     if filters.organ:

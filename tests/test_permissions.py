@@ -141,8 +141,10 @@ def _texts(value) -> set[str]:
 def scopes_of(row: Row) -> frozenset[str]:
     """Return the scopes that the row's route asks of a token."""
     view = ROUTES[row.name]
+    own = getattr(view, "initkwargs", {})  # an action of a view set may name its own
     view = getattr(view, "cls", view)
-    scopes = (getattr(view, "read_scope", None), getattr(view, "write_scope", None))
+    names = ("read_scope", "write_scope")
+    scopes = (own.get(name, getattr(view, name, None)) for name in names)
     return frozenset(scope for scope in scopes if scope)
 
 

@@ -19,6 +19,7 @@ from cases.models import (
     SlideImage,
     Specimen,
 )
+from cases.patient_numbers import ids_in_use
 
 
 class StableOrderingFilter(OrderingFilter):
@@ -52,6 +53,12 @@ class ClinicalFilters(filters.FilterSet):
         # By the caller's own rows: a match in a hidden part would tell that it exists.
         return model.objects.visible_to(self.request.user)
 
+    def by_mrn(self, queryset: QuerySet, name: str, value: str) -> QuerySet:
+        """Narrow to the patients whom the number means. name: the way to the patient."""
+        return queryset.filter(
+            **{f"{name}__in": ids_in_use(self._visible(Patient).filter(mrn=value))}
+        )
+
 
 class PatientFilters(ClinicalFilters):
     accession = filters.CharFilter(method="by_accession", label="Accession number of a case")
@@ -68,7 +75,9 @@ class PatientFilters(ClinicalFilters):
 class CaseFilters(ClinicalFilters):
     accession = filters.CharFilter(field_name="accession_number", label="Accession number")
     patient = filters.UUIDFilter(field_name="patient_id", label="Patient id")
-    mrn = filters.CharFilter(field_name="patient__mrn", label="MRN of the patient")
+    mrn = filters.CharFilter(
+        field_name="patient", method="by_mrn", label="MRN of the patient, also one merged"
+    )
     organ = filters.CharFilter(method="by_organ", label="Organ of a specimen, any case")
     stain = filters.CharFilter(method="by_stain", label="Stain of a slide, any case")
     report_status = filters.ChoiceFilter(
@@ -103,7 +112,9 @@ class SlideFilters(ClinicalFilters):
     case = filters.UUIDFilter(field_name="case_id", label="Case id")
     patient = filters.UUIDFilter(field_name="case__patient_id", label="Patient id")
     accession = filters.CharFilter(field_name="case__accession_number", label="Accession number")
-    mrn = filters.CharFilter(field_name="case__patient__mrn", label="MRN of the patient")
+    mrn = filters.CharFilter(
+        field_name="case__patient", method="by_mrn", label="MRN of the patient, also one merged"
+    )
     organ = filters.CharFilter(
         field_name="specimen__organ", lookup_expr="iexact", label="Organ of its specimen, any case"
     )
@@ -121,7 +132,11 @@ class SlideImageFilters(ClinicalFilters):
     accession = filters.CharFilter(
         field_name="slide__case__accession_number", label="Accession number"
     )
-    mrn = filters.CharFilter(field_name="slide__case__patient__mrn", label="MRN of the patient")
+    mrn = filters.CharFilter(
+        field_name="slide__case__patient",
+        method="by_mrn",
+        label="MRN of the patient, also one merged",
+    )
     organ = filters.CharFilter(
         field_name="slide__specimen__organ", lookup_expr="iexact", label="Organ, any case"
     )
@@ -140,7 +155,9 @@ class ReportFilters(ClinicalFilters):
     case = filters.UUIDFilter(field_name="case_id", label="Case id")
     patient = filters.UUIDFilter(field_name="case__patient_id", label="Patient id")
     accession = filters.CharFilter(field_name="case__accession_number", label="Accession number")
-    mrn = filters.CharFilter(field_name="case__patient__mrn", label="MRN of the patient")
+    mrn = filters.CharFilter(
+        field_name="case__patient", method="by_mrn", label="MRN of the patient, also one merged"
+    )
     status = filters.ChoiceFilter(choices=Report.Status.choices)
     current = filters.BooleanFilter(field_name="is_current", label="Newest version only")
     signed = MomentRangeFilter(field_name="signed_at", label="signed_at")

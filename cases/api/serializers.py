@@ -31,9 +31,10 @@ class PatientSerializer(serializers.ModelSerializer):
             "given_name",
             "birth_date",
             "sex",
+            "merged_into",
             *_TIMES,
         )
-        read_only_fields = ("mrn", "mrn_issuer")
+        read_only_fields = ("mrn", "mrn_issuer", "merged_into")
 
 
 class BlockSerializer(serializers.ModelSerializer):

@@ -3,7 +3,7 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from cases.api import boards, cohorts, consults, exports, regions, tus, uploads, views
+from cases.api import boards, cohorts, consults, exports, merges, regions, tus, uploads, views
 from cases.api.audited import UUID_PATTERN
 
 router = SimpleRouter()
@@ -39,6 +39,7 @@ router.register(
 )
 
 urlpatterns = [
+    path("hl7/", merges.Hl7View.as_view(), name="hl7-message"),
     path("tus/", tus.TusCreateView.as_view(), name="tus-list"),
     path("tus/<uuid:pk>/", tus.TusFileView.as_view(), name="tus-detail"),
     *router.urls,

@@ -15,6 +15,7 @@ from cases.api import filters, serializers
 from cases.api.audited import AuditedReadViewSet
 from cases.api.fields import department_named
 from cases.api.history import CaseHistoryMixin
+from cases.api.merges import PatientMergeActions
 from cases.models import ApiToken, Case, Department, Patient, Report, Slide, SlideImage
 from cases.services.cases import case_upsert, patient_change
 from cases.services.reports import report_upsert
@@ -56,7 +57,7 @@ class DepartmentViewSet(
         return Department.objects.visible_to(self.request.user)
 
 
-class PatientViewSet(ClinicalView, AuditedReadViewSet):
+class PatientViewSet(ClinicalView, PatientMergeActions, AuditedReadViewSet):
     """Patients. They come with their cases; here they are read, and corrected (PATCH)."""
 
     serializer_class = serializers.PatientSerializer

@@ -51,9 +51,9 @@ CREATE TRIGGER history_no_truncate BEFORE TRUNCATE ON cases_clinicalchange
 """
 
 
-def _keep(name: str) -> str:
+def keep(name: str, kept: tuple[str, ...]) -> str:
     """Return the function and the trigger that keep what rows of this kind were."""
-    columns = ", ".join(f"'{column}'" for column in KEPT[name])
+    columns = ", ".join(f"'{column}'" for column in kept)
     return f"""
 CREATE FUNCTION history_keep_{name}() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -80,12 +80,12 @@ BEGIN
         nullif(current_setting('pathsearch.actor', true), '')::bigint, was, became);
     RETURN NULL;
 END $$;
-CREATE TRIGGER history_keep AFTER UPDATE OF {", ".join(KEPT[name])} OR DELETE ON cases_{name}
+CREATE TRIGGER history_keep AFTER UPDATE OF {", ".join(kept)} OR DELETE ON cases_{name}
     FOR EACH ROW EXECUTE FUNCTION history_keep_{name}();
 """
 
 
-FORWARDS = _REFUSE + "".join(_keep(name) for name in KEPT)
+FORWARDS = _REFUSE + "".join(keep(name, kept) for name, kept in KEPT.items())
 BACKWARDS = "".join(
     f"DROP TRIGGER history_keep ON cases_{name}; DROP FUNCTION history_keep_{name}();"
     for name in KEPT

@@ -9,6 +9,7 @@ from cases.models.dicom import DicomPeer, StorageCommitment
 from cases.models.exports import Export, ExportItem, ExportProject
 from cases.models.history import ClinicalChange
 from cases.models.images import SlideImage, SlideInstance, SlideInstanceHeader, SlideInstanceIndex
+from cases.models.merges import MergedCase, PatientMerge
 from cases.models.openings import Consult, ConsultOpinion, EmergencyAccess
 from cases.models.organisation import ApiToken, Department, DirectoryAccount, Membership
 from cases.models.regions import SlideRegion
@@ -40,7 +41,9 @@ __all__ = [
     "ExportProject",
     "LeasedWork",
     "Membership",
+    "MergedCase",
     "Patient",
+    "PatientMerge",
     "Report",
     "SavedView",
     "Slide",

@@ -27,6 +27,8 @@ class AccessEvent(models.Model):
         DELETE = "delete", "Removed"
         EXPORT = "export", "Exported"
         SHARE = "share", "Shared"
+        MERGE = "merge", "Patients merged"
+        UNMERGE = "unmerge", "Merge undone"
         DENIED = "denied", "Denied"
         BREAK_GLASS = "break_glass", "Emergency access"
 

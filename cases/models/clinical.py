@@ -39,6 +39,15 @@ class Patient(Record):
     given_name = models.CharField(max_length=120, blank=True)
     birth_date = models.DateField(null=True, blank=True)
     sex = models.CharField(max_length=1, choices=Sex, blank=True)
+    merged_into = models.ForeignKey(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="merged_rows",
+        help_text="The patient that this number means since a merge; its cases are there",
+    )
 
     objects = PatientQuerySet.as_manager()
 
@@ -49,6 +58,9 @@ class Patient(Record):
                 fields=["department", "mrn_issuer", "mrn"], name="patient_mrn_is_unique"
             ),
             models.CheckConstraint(condition=~Q(mrn=""), name="patient_has_mrn"),
+            models.CheckConstraint(
+                condition=~Q(merged_into=F("id")), name="patient_merged_into_another"
+            ),
         ]
         indexes = [
             GinIndex(

@@ -109,6 +109,7 @@ class ApiToken(models.Model):
     class Scope(models.TextChoices):
         CASES_READ = "cases:read", "Read patients, cases, slides and reports"
         CASES_WRITE = "cases:write", "Write patients, cases, slides and reports"
+        PATIENTS_MERGE = "patients:merge", "Merge patients and undo it, also by HL7 messages"
         UPLOADS_WRITE = "uploads:write", "Upload slides and follow them"
         SEARCH = "search", "Search and read results"
         COHORTS_READ = "cohorts:read", "Read cohorts"

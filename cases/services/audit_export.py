@@ -32,6 +32,8 @@ _Action = AccessEvent.Action
 _LETTER = {
     _Action.CREATE: "C",
     _Action.CHANGE: "U",
+    _Action.MERGE: "U",
+    _Action.UNMERGE: "U",
     _Action.DELETE: "D",
     _Action.VIEW: "R",
     _Action.SHOWN: "R",

@@ -9,7 +9,9 @@ from django.utils import timezone
 from cases import permissions
 from cases.errors import Conflict, DomainError
 from cases.models import Block, Case, Department, Patient, Slide, Specimen
+from cases.patient_numbers import patient_in_use
 from cases.services.audit import Action, access_event_record
+from cases.services.patient_merges import case_came_under
 
 _DEMOGRAPHICS = ("family_name", "given_name", "birth_date", "sex")
 _CASE_FIELDS = ("received_on", "clinical_history")
@@ -171,9 +173,12 @@ def case_upsert(*, user: Any, department: Department, data: dict[str, Any]) -> t
     Idempotent: parts are found by label, absent fields and parts stay as they are. Two at
     once make one case: the unique keys decide, then patient and case are locked, in this
     order everywhere. Raises PatientMismatch when the case on record is another patient's.
+    A number that was merged means the patient in use; what the message says of the person is
+    kept under the number.
     """
     permissions.require(user, "edit_case", department.pk)
-    patient, changed = _patient_upsert(department, data["patient"])
+    numbered, changed = _patient_upsert(department, data["patient"])
+    patient = patient_in_use(numbered)
     case, created = Case.objects.get_or_create(
         department=department,
         accession_issuer=data.get("accession_issuer") or department.accession_issuer,
@@ -186,6 +191,8 @@ def case_upsert(*, user: Any, department: Department, data: dict[str, Any]) -> t
     case = Case.objects.select_for_update(no_key=True).get(pk=case.pk)
     if case.patient_id != patient.pk:
         raise PatientMismatch
+    if created:
+        case_came_under(numbered, case)
     case.patient, case.department = patient, department
     changed += [f"case.{name}" for name in _set_fields(case, _CASE_FIELDS, data)]
     specimens, more = _specimens_upsert(case, data.get("specimens", []))

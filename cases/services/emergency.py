@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from cases import openings, permissions
 from cases.errors import Conflict, DomainError
 from cases.models import AccessEvent, Case, Department, EmergencyAccess, Patient
+from cases.patient_numbers import IN_USE
 from cases.row_scope import acting_for_system
 from cases.services.audit import Action, access_event_record
 
@@ -171,7 +172,7 @@ def _find(department: Department, kind: str, number: str) -> tuple[Any, Any] | N
         else:
             own = department.mrn_issuer
             patients = Patient.objects.filter(department=department, mrn=number)
-            found = patients.values_list("mrn_issuer", "pk")
+            found = patients.values_list("mrn_issuer", IN_USE)
         rows = list(found.order_by("created_at"))
     best = next((row for row in rows if row[0] == own), rows[0] if rows else None)
     return best and (best[1], best[2] if kind == CASE else None)

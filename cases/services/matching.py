@@ -10,6 +10,7 @@ from datetime import date
 from typing import Any
 
 from cases.models import Case, Department, Patient, Slide, SlideImage, SlideUpload
+from cases.patient_numbers import row_of_number
 from cases.wsi.delivery import FoundSlide
 
 PATIENT_MISMATCH = "patient_mismatch"
@@ -123,7 +124,11 @@ def _plain(name: str) -> str:
 
 
 def differences(said: Statement, patient: Patient) -> list[str]:
-    """Return what the statement says otherwise than the patient on record, in words."""
+    """Return what the statement says otherwise than the patient on record, in words.
+
+    A number that was merged into the patient's is compared with what is known under it.
+    """
+    patient = row_of_number(patient, said.mrn, said.mrn_issuer)
     found = []
     if said.mrn and said.mrn != patient.mrn:
         found.append("MRN")
@@ -170,7 +175,7 @@ def find_case(said: Statement, department: Department) -> Case | None:
 
 
 def find_patient(said: Statement, department: Department) -> Patient | None:
-    """Return the department's patient of this MRN."""
+    """Return the department's row of this MRN; since a merge, another may be in use."""
     if not said.mrn:
         return None
     return Patient.objects.filter(
@@ -201,7 +206,7 @@ def match(said: Statement, department: Department, study_instance_uid: str = "")
     problems: list[Problem] = list(said.problems)
     case = find_case(said, department)
     if case is not None:
-        patient: Patient | None = case.patient
+        patient: Patient | None = row_of_number(case.patient, said.mrn, said.mrn_issuer)
         problems += _mismatch(said, case.patient, "the case on record")
     else:
         patient = find_patient(said, department)

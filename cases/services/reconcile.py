@@ -13,6 +13,7 @@ from django_q.tasks import async_task
 from cases import permissions
 from cases.errors import Conflict
 from cases.models import Department, SlideImage, UploadItem
+from cases.patient_numbers import row_of_number
 from cases.services import intake, matching, records, store
 from cases.services.audit import Action, access_event_record
 from cases.services.uploads import UploadRefused, clean_form
@@ -137,6 +138,7 @@ def _settled(
     patient = case.patient if case else matching.find_patient(said, department)
     if patient is None:
         return said
+    patient = row_of_number(patient, said.mrn, said.mrn_issuer)
     if values.get("mrn") and values["mrn"] != patient.mrn:
         raise Conflict(
             "The case of this accession number belongs to a patient with another MRN.",

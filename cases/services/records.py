@@ -19,8 +19,10 @@ from cases.models import (
     SlideInstanceIndex,
     Specimen,
 )
+from cases.patient_numbers import patient_in_use
 from cases.services import store
 from cases.services.matching import Match, Statement
+from cases.services.patient_merges import case_came_under
 from cases.wsi.delivery import FoundSlide
 from cases.wsi.values import sha256_of_set
 
@@ -66,12 +68,14 @@ def case_ensure(said: Statement, match: Match, department: Department) -> Case:
     patient = patient_ensure(said, match, department)
     if match.case is not None:
         return match.case
-    return Case.objects.create(
+    case = Case.objects.create(
         department=department,
-        patient=patient,
+        patient=patient_in_use(patient),
         accession_number=said.accession_number,
         accession_issuer=said.accession_issuer,
     )
+    case_came_under(patient, case)
+    return case
 
 
 def specimen_ensure(case: Case, organ: str) -> Specimen | None:

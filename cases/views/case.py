@@ -10,6 +10,7 @@ from django.views.decorators.http import require_safe
 from cases import audit_selectors, permissions, selectors
 from cases.audit_selectors import PATIENT, AuditQuestion
 from cases.consult_selectors import consults_of_case
+from cases.merge_selectors import earlier_numbers
 from cases.models import Case
 from cases.openings import opening_of
 from cases.report_diff import report_changes
@@ -41,6 +42,8 @@ def case(request: HttpRequest, pk: UUID) -> HttpResponse:
         "older_reports": [report for report in found.reports.all() if not report.is_current],
         "changes": report_changes(list(found.reports.all())),
         "may_read_history": permissions.may(request.user, "read_history", found.department_id),
+        "earlier_numbers": earlier_numbers(request.user, found.patient),
+        "may_merge": permissions.may(request.user, "merge_patients", found.department_id),
         "may_see_who": permissions.may(request.user, "read_audit", found.department_id),
         "is_own": found.department_id in permissions.departments_of(request.user),
     }

@@ -51,6 +51,8 @@ SPECTACULAR_SETTINGS = {
         "ExportStateEnum": "cases.models.Export.State",
         "ExportItemStateEnum": "cases.models.ExportItem.State",
         "UploadItemStateEnum": "cases.models.UploadItem.State",
+        "MergeSourceEnum": "cases.models.PatientMerge.Source",
+        "UploadSourceEnum": "cases.models.SlideUpload.Source",
         "IndexStateEnum": "retrieval.models.SlideIndex.State",
     },
     "POSTPROCESSING_HOOKS": [

@@ -33,11 +33,17 @@ FAMILY = {
     "exports": "exports",
     "export-projects": "exports",
     "dicomweb": "dicomweb",
+    "hl7": "merges",
 }
 # Families with one scope for reading and writing.
-_UNDIVIDED = {"uploads": "uploads:write", "search": "search"}
+_UNDIVIDED = {"uploads": "uploads:write", "search": "search", "merges": "patients:merge"}
 # By the last word of the path, where that says more than the first.
-_BY_LAST = {"attention": "search", "dicom-results": "dicomweb"}
+_BY_LAST = {
+    "attention": "search",
+    "dicom-results": "dicomweb",
+    "merge": "merges",
+    "unmerge": "merges",
+}
 # For anybody; the others answer what is no route.
 _OPEN = {"api_root", "api_schema", "api_docs"}
 _OTHERS = 3

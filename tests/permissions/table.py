@@ -8,6 +8,7 @@ from tests.permissions.boards_table import BOARDS
 from tests.permissions.dicom_table import RETRIEVED
 from tests.permissions.dicomweb_table import DICOMWEB
 from tests.permissions.exports_table import EXPORTS
+from tests.permissions.merges_table import MERGES
 from tests.permissions.openings_table import OPENINGS
 from tests.permissions.public_table import PUBLIC
 from tests.permissions.regions_table import REGIONS
@@ -357,4 +358,5 @@ TABLE = [
     *BOARDS,
     *OPENINGS,
     *REGIONS,
+    *MERGES,
 ]

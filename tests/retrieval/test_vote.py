@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
 from cases.models import Report
+from cases.permissions import Role
+from cases.services.patient_merges import patients_merge, patients_unmerge
 from retrieval.engine.calibration import (
     Calibration,
     calibrate,
@@ -28,6 +30,7 @@ from tests.factories import (
     ReportFactory,
     SlideFactory,
     SlideImageFactory,
+    make_member,
     make_slide_image,
 )
 from tests.retrieval.vectors import axis, between, embed, unit
@@ -262,3 +265,23 @@ def test_one_person_in_two_departments_votes_once(anna, lung, image_model):
     twin.slide.case.save()
     said = search_results(search_run(anna, slide_image=asked), anna).vote
     assert (said.patients, said.base_rates.patients, said.weight.reason) == (1, 1, "thin")
+
+
+@DB
+def test_two_numbers_that_are_merged_vote_once_at_once_and_twice_when_it_is_undone(
+    anna, lung, image_model
+):
+    asked = make_slide_image(lung)
+    embed(asked, image_model, axis(0))
+    people = [
+        labelled(lung, image_model, between(0, 1, nearness), "A").slide.case.patient
+        for nearness in (0.9, 0.8)
+    ]
+    query = search_run(anna, slide_image=asked)  # its answer is kept, and read again
+    assert search_results(query, anna).vote.patients == 2
+    admin = make_member(lung, Role.DEPARTMENT_ADMINISTRATOR)
+    patients_merge(user=admin, survivor=people[0], merged=people[1])
+    said = search_results(query, anna).vote
+    assert (said.patients, said.base_rates.patients) == (1, 1)
+    patients_unmerge(user=admin, merged=people[1])
+    assert search_results(query, anna).vote.patients == 2

@@ -1,0 +1,1 @@
+"""Messages of hospital information systems (HL7 v2)."""
