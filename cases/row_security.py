@@ -93,6 +93,12 @@ APPEND_ONLY = (
     "cases_auditseal",
     "cases_auditretirement",
 )
+# Clinical rows: corrected, superseded and merged by the application, and never deleted by it.
+NEVER_DELETED = (
+    "cases_patient", "cases_case", "cases_specimen", "cases_block", "cases_slide", "cases_report",
+    "cases_slideimage", "cases_slideinstance", "cases_patientmerge", "cases_mergedcase",
+    "cases_emergencyaccess", "cases_consult", "cases_consultopinion",
+)  # fmt: skip
 # Tables with a department and no policy, each with the reason.
 WITHOUT_POLICY: dict[str, str] = {
     "cases_membership": "who belongs where; read before it is known for whom",
@@ -294,6 +300,8 @@ def _script(policies: Mapping[str, str], tables: list[str]) -> str:
         rights = "SELECT, INSERT, UPDATE, DELETE"
         if table in APPEND_ONLY:
             rights = "SELECT, INSERT"
+        elif table in NEVER_DELETED:
+            rights = "SELECT, INSERT, UPDATE"
         elif table == "django_migrations":
             rights = "SELECT"
         parts.append(

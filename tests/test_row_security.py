@@ -1,5 +1,7 @@
 """The second lock: with `visible_to` taken away, another department's rows still do not come."""
 
+import importlib
+
 import pytest
 from django.apps import apps
 from django.db import DatabaseError, connection, models, transaction
@@ -7,7 +9,7 @@ from django.db import DatabaseError, connection, models, transaction
 from cases import row_scope
 from cases.models import AccessEvent, Case, CohortEntry, Patient, Report, SlideImage
 from cases.querysets import VisibleQuerySet
-from cases.row_security import APPEND_ONLY, POLICIES, WITHOUT_POLICY, install
+from cases.row_security import APPEND_ONLY, NEVER_DELETED, POLICIES, WITHOUT_POLICY, install
 from retrieval.models import ReportEmbedding, SearchHit, SearchQuery, SlideEmbedding
 from tests.permissions.table import TABLE
 from tests.permissions.world import World
@@ -145,6 +147,26 @@ def test_the_applications_role_may_not_touch_the_log(world, locked, table):  # n
             connection.cursor() as cursor,
         ):
             cursor.execute(statement)
+
+
+@pytest.mark.parametrize("table", NEVER_DELETED)
+def test_the_application_s_role_deletes_no_clinical_row(world, locked, table):  # noqa: F811
+    """Whoever acts, the site itself among them."""
+    for scope in (row_scope.SYSTEM, row_scope.said()):
+        for statement in (f"DELETE FROM {table}", f"TRUNCATE {table} CASCADE"):
+            with (
+                row_scope.restored(scope),
+                pytest.raises(DatabaseError, match="permission denied"),
+                transaction.atomic(),
+                connection.cursor() as cursor,
+            ):
+                cursor.execute(statement)
+
+
+def test_every_clinical_table_whose_history_is_kept_is_never_deleted_from():
+    kept = importlib.import_module("cases.migrations.0021_history").KEPT
+    assert {f"cases_{name}" for name in kept} <= set(NEVER_DELETED)
+    assert set(NEVER_DELETED) <= {model._meta.db_table for model in apps.get_models()}
 
 
 def test_the_role_in_force_owns_nothing(world, locked):  # noqa: F811
