@@ -147,6 +147,9 @@ class Hl7View(APIView):
         responses={
             (200, HL7): OpenApiResponse({"type": "string"}, "AA: done, or nothing to do"),
             (400, HL7): OpenApiResponse({"type": "string"}, "AR: not understood"),
+            (400, "application/problem+json"): OpenApiResponse(
+                {"$ref": "#/components/schemas/Problem"}, "Not a department of yours"
+            ),
             (409, HL7): OpenApiResponse({"type": "string"}, "AE: contradicts what is on record"),
         },
     )

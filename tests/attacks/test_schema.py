@@ -22,9 +22,9 @@ from tests.attacks.routes import OBJECTS
 from tests.attacks.site import HOST, AttackedSite
 
 
-@schemathesis.serializer("application/offset+octet-stream")
+@schemathesis.serializer("application/offset+octet-stream", "application/hl7-v2")
 def as_bytes(_context: Any, value: Any) -> dict[str, Any]:
-    """Send a piece of an upload as it is."""
+    """Send a piece of an upload, or a message, as it is."""
     return {"data": value if isinstance(value, bytes) else str(value).encode()}
 
 
