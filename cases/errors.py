@@ -5,16 +5,19 @@ One handler turns them into problem+json in the API; pages show the same sentenc
 
 from http import HTTPStatus
 
+from django.utils.translation import gettext_lazy as _
+
 
 class DomainError(Exception):
     """Something was asked for that the rules of the house refuse, with the reason."""
 
     http_status = HTTPStatus.BAD_REQUEST
     code = "refused"
-    message = "The request was refused."
+    message = _("The request was refused.")
 
     def __init__(self, message: str = "", *, code: str = "") -> None:
-        self.message = message or self.message
+        # In the language of who is answered: a worker's, which is kept, is English.
+        self.message = str(message or self.message)
         self.code = code or self.code
         super().__init__(self.message)
 
@@ -31,7 +34,7 @@ class LeaseLost(DomainError):
 
     http_status = HTTPStatus.CONFLICT
     code = "lease_lost"
-    message = "This job was taken over by another worker."
+    message = _("This job was taken over by another worker.")
 
 
 class Refused(DomainError):
@@ -45,4 +48,4 @@ class InsufficientStorage(DomainError):
 
     http_status = HTTPStatus.INSUFFICIENT_STORAGE
     code = "no_disk_space"
-    message = "The server has no free disk space for this upload. Ask the operator to make room."
+    message = _("The server has no free disk space for this upload. Ask the operator to make room.")

@@ -8,17 +8,18 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.db.models import TextChoices
+from django.utils.translation import gettext_lazy as _
 
 
 class Role(TextChoices):
     """What a member of a department is there."""
 
-    PATHOLOGIST = "pathologist", "Pathologist"
-    TECHNICIAN = "technician", "Technician"
-    RESEARCHER = "researcher", "Researcher"
-    DEPARTMENT_ADMINISTRATOR = "department_administrator", "Department administrator"
-    AUDITOR = "auditor", "Auditor"
-    SYSTEM_ADMINISTRATOR = "system_administrator", "System administrator"
+    PATHOLOGIST = "pathologist", _("Pathologist")
+    TECHNICIAN = "technician", _("Technician")
+    RESEARCHER = "researcher", _("Researcher")
+    DEPARTMENT_ADMINISTRATOR = "department_administrator", _("Department administrator")
+    AUDITOR = "auditor", _("Auditor")
+    SYSTEM_ADMINISTRATOR = "system_administrator", _("System administrator")
 
 
 _P, _T, _R, _D = (

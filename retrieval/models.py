@@ -6,6 +6,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 from pgvector.django import HalfVectorField
 
 from cases.models import Department, LeasedWork, Report, SlideImage
@@ -39,8 +40,8 @@ class EmbeddingModel(models.Model):
     """
 
     class Modality(models.TextChoices):
-        IMAGE = "image", "Slides"
-        TEXT = "text", "Reports"
+        IMAGE = "image", _("Slides")
+        TEXT = "text", _("Reports")
 
     name = models.SlugField(max_length=80, unique=True)
     modality = models.CharField(max_length=5, choices=Modality)
@@ -117,11 +118,11 @@ class SlideIndex(LeasedWork, Record):
     """The job of embedding one slide image by one model, and its outcome."""
 
     class State(models.TextChoices):
-        QUEUED = "queued", "Waiting"
-        RUNNING = "running", "Indexing"
-        INDEXED = "indexed", "Indexed"
-        SKIPPED = "skipped", "Not indexed"
-        FAILED = "failed", "Failed"
+        QUEUED = "queued", _("Waiting")
+        RUNNING = "running", _("Indexing")
+        INDEXED = "indexed", _("Indexed")
+        SKIPPED = "skipped", _("Not indexed")
+        FAILED = "failed", _("Failed")
 
     department = models.ForeignKey(Department, on_delete=models.PROTECT, related_name="+")
     slide_image = models.ForeignKey(SlideImage, on_delete=models.CASCADE, related_name="indexes")
@@ -345,8 +346,8 @@ class Feedback(models.Model):
     """A user's word on one answer."""
 
     class Verdict(models.TextChoices):
-        RELEVANT = "relevant", "Relevant"
-        NOT_RELEVANT = "not_relevant", "Not relevant"
+        RELEVANT = "relevant", _("Relevant")
+        NOT_RELEVANT = "not_relevant", _("Not relevant")
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     hit = models.ForeignKey(SearchHit, on_delete=models.CASCADE, related_name="feedback")

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from cases.models import Cohort, Department, LeasedWork, SlideImage
 from cases.models.base import Record
@@ -15,14 +16,14 @@ class TrainingRun(LeasedWork, Record):
     """A run of training: what it was asked for, its state, and the model that came of it."""
 
     class State(models.TextChoices):
-        QUEUED = "queued", "Waiting"
-        RUNNING = "running", "Training"
-        DONE = "done", "Done"
-        FAILED = "failed", "Failed"
+        QUEUED = "queued", _("Waiting")
+        RUNNING = "running", _("Training")
+        DONE = "done", _("Done")
+        FAILED = "failed", _("Failed")
 
     class Kind(models.TextChoices):
-        ALIGNER = "aligner", "Default aligner"
-        REFERENCE = "reference", "Reference network"
+        ALIGNER = "aligner", _("Default aligner")
+        REFERENCE = "reference", _("Reference network")
 
     name = models.SlugField(max_length=80, unique=True, help_text="Of the run and of its model")
     kind = models.CharField(max_length=10, choices=Kind)
@@ -69,9 +70,9 @@ class TrainingSlide(models.Model):
     """Which part a slide has in a run."""
 
     class Part(models.TextChoices):
-        TRAIN = "train", "Learned from"
-        VAL = "val", "Held out, to choose by"
-        OUT = "out", "Left out: its patient is in both parts"
+        TRAIN = "train", _("Learned from")
+        VAL = "val", _("Held out, to choose by")
+        OUT = "out", _("Left out: its patient is in both parts")
 
     run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="slides")
     slide_image = models.ForeignKey(SlideImage, on_delete=models.CASCADE, related_name="+")

@@ -32,7 +32,7 @@ class ApiTokenAuthentication(authentication.BaseAuthentication):
 class HasTokenScope(permissions.BasePermission):
     """A token needs the scope that the view names for this method; people do not."""
 
-    message = "This token lacks the scope for this request."
+    message = _("This token lacks the scope for this request.")
 
     def has_permission(self, request: Any, view: Any) -> bool:
         if request.auth is None:

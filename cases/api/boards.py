@@ -5,6 +5,7 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.core.validators import RegexValidator
 from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status, viewsets
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
@@ -28,7 +29,7 @@ class UnknownCase(DomainError):
     """An id names no case that the caller may see."""
 
     code = "unknown_case"
-    message = "This case does not exist, or you may not see it."
+    message = _("This case does not exist, or you may not see it.")
 
 
 class BoardSerializer(serializers.ModelSerializer):

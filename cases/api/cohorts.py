@@ -4,6 +4,7 @@ from typing import Any
 
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status, viewsets
 from rest_framework.decorators import action
@@ -28,14 +29,14 @@ class UnknownSlideImage(DomainError):
     """An id names no slide image that the caller may see."""
 
     code = "unknown_slide_image"
-    message = "One of these slide images does not exist, or you may not see it."
+    message = _("One of these slide images does not exist, or you may not see it.")
 
 
 class UnknownSharingDepartment(DomainError):
     """A code names no department of the site."""
 
     code = "unknown_department"
-    message = "One of these departments does not exist."
+    message = _("One of these departments does not exist.")
 
 
 class CohortSerializer(serializers.ModelSerializer):

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, serializers, status, viewsets
@@ -27,14 +28,14 @@ class UnknownProject(DomainError):
     """An id names no export project that the caller may see."""
 
     code = "unknown_project"
-    message = "This export project does not exist, or you may not see it."
+    message = _("This export project does not exist, or you may not see it.")
 
 
 class OneSource(DomainError):
     """Neither or both of slide images and cohort were named."""
 
     code = "one_source"
-    message = "Name either slide_images or a cohort."
+    message = _("Name either slide_images or a cohort.")
 
 
 class ExportProjectSerializer(serializers.ModelSerializer):

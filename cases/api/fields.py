@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -15,7 +16,7 @@ class UnknownDepartment(DomainError):
     """No department of the caller has this code; whether another's has is not said."""
 
     code = "unknown_department"
-    message = "You are a member of no department with this code."
+    message = _("You are a member of no department with this code.")
 
 
 def department_named(user: Any, code: str, *, capability: str = "view") -> Department:

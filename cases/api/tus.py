@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
@@ -35,7 +36,7 @@ class UnsupportedTusVersion(DomainError):
 
     http_status = HTTPStatus.PRECONDITION_FAILED
     code = "unsupported_tus_version"
-    message = "This server speaks tus 1.0.0; send Tus-Resumable: 1.0.0."
+    message = _("This server speaks tus 1.0.0; send Tus-Resumable: 1.0.0.")
 
 
 class WrongContentType(DomainError):

@@ -2,6 +2,8 @@
 
 from http import HTTPStatus
 
+from django.utils.translation import gettext_lazy as _
+
 from cases.errors import Conflict, DomainError
 
 
@@ -9,7 +11,7 @@ class BadDicomRequest(DomainError):
     """The request is not what PS3.18 says it should be."""
 
     code = "bad_request"
-    message = "The request is not a DICOMweb request that can be read."
+    message = _("The request is not a DICOMweb request that can be read.")
 
 
 class NotAcceptable(DomainError):
@@ -17,7 +19,7 @@ class NotAcceptable(DomainError):
 
     http_status = HTTPStatus.NOT_ACCEPTABLE
     code = "not_acceptable"
-    message = "None of the accepted media types can be sent."
+    message = _("None of the accepted media types can be sent.")
 
 
 class UnsupportedMediaType(DomainError):
@@ -25,7 +27,7 @@ class UnsupportedMediaType(DomainError):
 
     http_status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     code = "unsupported_media_type"
-    message = "The body must be multipart/related with parts of application/dicom."
+    message = _("The body must be multipart/related with parts of application/dicom.")
 
 
 class PayloadTooLarge(DomainError):
@@ -33,14 +35,14 @@ class PayloadTooLarge(DomainError):
 
     http_status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     code = "request_too_large"
-    message = "The request is too large. Send the instances in several requests."
+    message = _("The request is too large. Send the instances in several requests.")
 
 
 class DepartmentNeeded(Conflict):
     """The sender acts for several departments and names none."""
 
     code = "department_needed"
-    message = (
+    message = _(
         "You may upload for several departments. Name one with ?department=<code>, "
         "or use a token of one department."
     )

@@ -4,6 +4,7 @@ import uuid
 
 from django.conf import settings
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from cases.querysets import AppendOnlyQuerySet
 
@@ -16,34 +17,34 @@ class AccessEvent(models.Model):
     """
 
     class Action(models.TextChoices):
-        LOGIN = "login", "Signed in"
-        LOGIN_FAILED = "login_failed", "Sign-in failed"
-        LOGOUT = "logout", "Signed out"
-        VIEW = "view", "Viewed"
-        SEARCH = "search", "Searched"
-        SHOWN = "shown", "Shown in a result"
-        CREATE = "create", "Created"
-        CHANGE = "change", "Changed"
-        DELETE = "delete", "Removed"
-        EXPORT = "export", "Exported"
-        SHARE = "share", "Shared"
-        MERGE = "merge", "Patients merged"
-        UNMERGE = "unmerge", "Merge undone"
-        DENIED = "denied", "Denied"
-        BREAK_GLASS = "break_glass", "Emergency access"
+        LOGIN = "login", _("Signed in")
+        LOGIN_FAILED = "login_failed", _("Sign-in failed")
+        LOGOUT = "logout", _("Signed out")
+        VIEW = "view", _("Viewed")
+        SEARCH = "search", _("Searched")
+        SHOWN = "shown", _("Shown in a result")
+        CREATE = "create", _("Created")
+        CHANGE = "change", _("Changed")
+        DELETE = "delete", _("Removed")
+        EXPORT = "export", _("Exported")
+        SHARE = "share", _("Shared")
+        MERGE = "merge", _("Patients merged")
+        UNMERGE = "unmerge", _("Merge undone")
+        DENIED = "denied", _("Denied")
+        BREAK_GLASS = "break_glass", _("Emergency access")
 
     class Channel(models.TextChoices):
-        PAGE = "page", "Page"
-        API = "api", "API"
-        DICOM = "dicom", "DICOM"
-        TASK = "task", "Background task"
-        COMMAND = "command", "Command line"
-        FOLDER = "folder", "Watch folder"
+        PAGE = "page", _("Page")
+        API = "api", _("API")
+        DICOM = "dicom", _("DICOM")
+        TASK = "task", _("Background task")
+        COMMAND = "command", _("Command line")
+        FOLDER = "folder", _("Watch folder")
 
     class Outcome(models.TextChoices):
-        DONE = "done", "Done"
-        DENIED = "denied", "Denied"
-        FAILED = "failed", "Failed"
+        DONE = "done", _("Done")
+        DENIED = "denied", _("Denied")
+        FAILED = "failed", _("Failed")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     at = models.DateTimeField(auto_now_add=True)

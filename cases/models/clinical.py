@@ -11,6 +11,7 @@ from django.contrib.postgres.search import SearchVector, SearchVectorField
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Upper
+from django.utils.translation import gettext_lazy as _
 
 from cases.models.base import Record
 from cases.models.organisation import Department
@@ -27,9 +28,9 @@ class Patient(Record):
     """A person, as one department knows them."""
 
     class Sex(models.TextChoices):
-        FEMALE = "F", "Female"
-        MALE = "M", "Male"
-        OTHER = "O", "Other"
+        FEMALE = "F", _("Female")
+        MALE = "M", _("Male")
+        OTHER = "O", _("Other")
         UNKNOWN = "", "Unknown"
 
     department = models.ForeignKey(Department, on_delete=models.PROTECT, related_name="patients")
@@ -197,9 +198,9 @@ class Report(Record):
     """One version of the case's report. A change is a new version; old ones stay."""
 
     class Status(models.TextChoices):
-        PRELIMINARY = "preliminary", "Preliminary"
-        FINAL = "final", "Final"
-        AMENDED = "amended", "Amended"
+        PRELIMINARY = "preliminary", _("Preliminary")
+        FINAL = "final", _("Final")
+        AMENDED = "amended", _("Amended")
 
     case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="reports")
     version = models.PositiveIntegerField()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from cases.models.base import Record
 from cases.models.images import SlideImage
@@ -19,8 +20,8 @@ class DerivedInstance(Record):
     """
 
     class Kind(models.TextChoices):
-        ANNOTATIONS = "annotations", "Microscopy Bulk Simple Annotations"
-        PARAMETRIC_MAP = "parametric_map", "Parametric Map"
+        ANNOTATIONS = "annotations", _("Microscopy Bulk Simple Annotations")
+        PARAMETRIC_MAP = "parametric_map", _("Parametric Map")
 
     department = models.ForeignKey(Department, on_delete=models.PROTECT, related_name="+")
     slide_image = models.ForeignKey(

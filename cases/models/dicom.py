@@ -3,6 +3,7 @@
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from cases.models.base import Record
 from cases.models.organisation import Department
@@ -54,10 +55,10 @@ class StorageCommitment(Record):
     """A request to vouch for instances (PS3.4 Annex J), kept until the peer has its answer."""
 
     class State(models.TextChoices):
-        PENDING = "pending", "Waiting for its instances"
-        READY = "ready", "Answer to be sent"
-        SENT = "sent", "Answered"
-        FAILED = "failed", "Could not be answered"
+        PENDING = "pending", _("Waiting for its instances")
+        READY = "ready", _("Answer to be sent")
+        SENT = "sent", _("Answered")
+        FAILED = "failed", _("Could not be answered")
 
     peer = models.ForeignKey(DicomPeer, on_delete=models.CASCADE, related_name="commitments")
     transaction_uid = models.CharField("Transaction UID", max_length=64)

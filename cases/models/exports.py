@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from cases.models.base import Record
 from cases.models.cohorts import Cohort
@@ -49,11 +50,11 @@ class Export(LeasedWork, Record):
     """One de-identified copy of slides: asked for, made in the background, fetched, expired."""
 
     class State(models.TextChoices):
-        QUEUED = "queued", "Waiting"
-        RUNNING = "running", "Being made"
-        FINISHED = "finished", "Ready"
-        FAILED = "failed", "Failed"
-        EXPIRED = "expired", "Expired"
+        QUEUED = "queued", _("Waiting")
+        RUNNING = "running", _("Being made")
+        FINISHED = "finished", _("Ready")
+        FAILED = "failed", _("Failed")
+        EXPIRED = "expired", _("Expired")
 
     department = models.ForeignKey(Department, on_delete=models.PROTECT, related_name="exports")
     project = models.ForeignKey(ExportProject, on_delete=models.PROTECT, related_name="exports")
@@ -101,9 +102,9 @@ class ExportItem(Record):
     """One slide image of an export and what became of it."""
 
     class State(models.TextChoices):
-        WAITING = "waiting", "Waiting"
-        EXPORTED = "exported", "Exported"
-        LEFT_OUT = "left_out", "Left out"
+        WAITING = "waiting", _("Waiting")
+        EXPORTED = "exported", _("Exported")
+        LEFT_OUT = "left_out", _("Left out")
 
     export = models.ForeignKey(Export, on_delete=models.CASCADE, related_name="items")
     slide_image = models.ForeignKey(

@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from cases.querysets import HistoryQuerySet
 
@@ -14,8 +15,8 @@ class ClinicalChange(models.Model):
     """
 
     class Operation(models.TextChoices):
-        CHANGE = "change", "Changed"
-        DELETE = "delete", "Removed"
+        CHANGE = "change", _("Changed")
+        DELETE = "delete", _("Removed")
 
     id = models.BigAutoField(primary_key=True)
     at = models.DateTimeField(db_default=Now())

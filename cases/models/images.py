@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import Func, Q
+from django.utils.translation import gettext_lazy as _
 
 from cases.models.base import Record
 from cases.models.clinical import Slide
@@ -13,13 +14,13 @@ class SlideImage(Record):
     """One scan of a glass slide: a DICOM series or a vendor's file. Lengths in level-0 pixels."""
 
     class Format(models.TextChoices):
-        DICOM = "dicom", "DICOM"
-        VENDOR = "vendor", "Vendor file"
+        DICOM = "dicom", _("DICOM")
+        VENDOR = "vendor", _("Vendor file")
 
     class MppSource(models.TextChoices):
-        FILE = "file", "from the file"
-        OBJECTIVE_POWER = "objective_power", "from the objective power"
-        ENTERED = "entered", "entered at upload"
+        FILE = "file", _("from the file")
+        OBJECTIVE_POWER = "objective_power", _("from the objective power")
+        ENTERED = "entered", _("entered at upload")
 
     department = models.ForeignKey(
         Department, on_delete=models.PROTECT, related_name="slide_images"
@@ -91,10 +92,10 @@ class SlideInstance(Record):
     """One DICOM SOP instance of a series (PS3.3 A.32.8)."""
 
     class Flavor(models.TextChoices):
-        VOLUME = "volume", "Volume"
-        THUMBNAIL = "thumbnail", "Thumbnail"
-        LABEL = "label", "Label"
-        OVERVIEW = "overview", "Overview"
+        VOLUME = "volume", _("Volume")
+        THUMBNAIL = "thumbnail", _("Thumbnail")
+        LABEL = "label", _("Label")
+        OVERVIEW = "overview", _("Overview")
 
     department = models.ForeignKey(Department, on_delete=models.PROTECT, related_name="+")
     slide_image = models.ForeignKey(SlideImage, on_delete=models.CASCADE, related_name="instances")

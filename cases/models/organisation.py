@@ -8,6 +8,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from cases.permissions import Role
 from cases.querysets import DepartmentQuerySet, OwnedQuerySet
@@ -107,18 +108,18 @@ class ApiToken(models.Model):
     """A machine's key. Only its SHA-256 is kept; the prefix tells tokens apart."""
 
     class Scope(models.TextChoices):
-        CASES_READ = "cases:read", "Read patients, cases, slides and reports"
-        CASES_WRITE = "cases:write", "Write patients, cases, slides and reports"
-        PATIENTS_MERGE = "patients:merge", "Merge patients and undo it, also by HL7 messages"
-        UPLOADS_WRITE = "uploads:write", "Upload slides and follow them"
-        SEARCH = "search", "Search and read results"
-        COHORTS_READ = "cohorts:read", "Read cohorts"
-        COHORTS_WRITE = "cohorts:write", "Curate cohorts"
-        INDEX_READ = "index:read", "Read the state of indexing"
-        EXPORTS_READ = "exports:read", "Follow and fetch de-identified exports"
-        EXPORTS_WRITE = "exports:write", "Make de-identified exports"
-        DICOMWEB_READ = "dicomweb:read", "Search and retrieve slides by DICOMweb"
-        DICOMWEB_WRITE = "dicomweb:write", "Store slides by DICOMweb"
+        CASES_READ = "cases:read", _("Read patients, cases, slides and reports")
+        CASES_WRITE = "cases:write", _("Write patients, cases, slides and reports")
+        PATIENTS_MERGE = "patients:merge", _("Merge patients and undo it, also by HL7 messages")
+        UPLOADS_WRITE = "uploads:write", _("Upload slides and follow them")
+        SEARCH = "search", _("Search and read results")
+        COHORTS_READ = "cohorts:read", _("Read cohorts")
+        COHORTS_WRITE = "cohorts:write", _("Curate cohorts")
+        INDEX_READ = "index:read", _("Read the state of indexing")
+        EXPORTS_READ = "exports:read", _("Follow and fetch de-identified exports")
+        EXPORTS_WRITE = "exports:write", _("Make de-identified exports")
+        DICOMWEB_READ = "dicomweb:read", _("Search and retrieve slides by DICOMweb")
+        DICOMWEB_WRITE = "dicomweb:write", _("Store slides by DICOMweb")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(

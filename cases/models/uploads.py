@@ -4,6 +4,7 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from cases.models.base import Record
 from cases.models.dicom import DicomPeer
@@ -18,21 +19,21 @@ class SlideUpload(LeasedWork, Record):
     """One delivery: a slide file, several, a folder of DICOM instances, or a zip of these."""
 
     class State(models.TextChoices):
-        RECEIVING = "receiving", "Receiving"
-        QUEUED = "queued", "Waiting"
-        RUNNING = "running", "Processing"
-        FINISHED = "finished", "Finished"
-        FAILED = "failed", "Failed"
-        CANCELLED = "cancelled", "Cancelled"
+        RECEIVING = "receiving", _("Receiving")
+        QUEUED = "queued", _("Waiting")
+        RUNNING = "running", _("Processing")
+        FINISHED = "finished", _("Finished")
+        FAILED = "failed", _("Failed")
+        CANCELLED = "cancelled", _("Cancelled")
 
     class Source(models.TextChoices):
-        PAGE = "page", "Upload page"
-        API = "api", "API"
-        COMMAND = "command", "Command line"
-        DICOM = "dicom", "DICOM network"
-        FOLDER = "folder", "Watch folder"
-        DEMO = "demo", "Demo archive"
-        DICOMWEB = "dicomweb", "DICOMweb"
+        PAGE = "page", _("Upload page")
+        API = "api", _("API")
+        COMMAND = "command", _("Command line")
+        DICOM = "dicom", _("DICOM network")
+        FOLDER = "folder", _("Watch folder")
+        DEMO = "demo", _("Demo archive")
+        DICOMWEB = "dicomweb", _("DICOMweb")
 
     department = models.ForeignKey(Department, on_delete=models.PROTECT, related_name="uploads")
     uploaded_by = models.ForeignKey(
@@ -153,12 +154,12 @@ class UploadItem(Record):
     """One slide found in an upload and what became of it."""
 
     class State(models.TextChoices):
-        ACCEPTED = "accepted", "Accepted"
-        DUPLICATE = "duplicate", "Already here"
-        UNMATCHED = "unmatched", "Needs matching"
-        INCOMPLETE = "incomplete", "Waiting for more instances"
-        REFUSED = "refused", "Refused"
-        DISCARDED = "discarded", "Discarded"
+        ACCEPTED = "accepted", _("Accepted")
+        DUPLICATE = "duplicate", _("Already here")
+        UNMATCHED = "unmatched", _("Needs matching")
+        INCOMPLETE = "incomplete", _("Waiting for more instances")
+        REFUSED = "refused", _("Refused")
+        DISCARDED = "discarded", _("Discarded")
 
     department = models.ForeignKey(Department, on_delete=models.PROTECT, related_name="+")
     upload = models.ForeignKey(SlideUpload, on_delete=models.CASCADE, related_name="items")

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from cases import permissions
 from cases.errors import Conflict, DomainError
@@ -24,7 +25,7 @@ class PatientMismatch(Conflict):
     """The message names another patient than the case on record."""
 
     code = "patient_mismatch"
-    message = (
+    message = _(
         "The patient of this message is not the patient of the case on record. Nothing was changed."
     )
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from cases import identity, permissions
 from cases.errors import Conflict, DomainError
@@ -24,21 +25,21 @@ class CohortNameTaken(Conflict):
     """Two cohorts of a department cannot have one name."""
 
     code = "cohort_name_taken"
-    message = "Your department already has a cohort of this name."
+    message = _("Your department already has a cohort of this name.")
 
 
 class SlideOfOtherDepartment(DomainError):
     """A slide that is only shared with the department cannot enter its cohort."""
 
     code = "slide_of_other_department"
-    message = "A cohort holds only slides of its own department."
+    message = _("A cohort holds only slides of its own department.")
 
 
 class ReasonMissing(DomainError):
     """A slide leaves a cohort with a reason."""
 
     code = "reason_missing"
-    message = "Say why the slide leaves the cohort."
+    message = _("Say why the slide leaves the cohort.")
 
 
 @dataclass(frozen=True)

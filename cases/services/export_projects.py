@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from cases import permissions
 from cases.errors import Conflict, DomainError
@@ -20,28 +21,28 @@ class ProjectNameTaken(Conflict):
     """Two projects of a department cannot have one name."""
 
     code = "project_name_taken"
-    message = "Your department already has an export project of this name."
+    message = _("Your department already has an export project of this name.")
 
 
 class ProjectNameMissing(DomainError):
     """A project is known by its name."""
 
     code = "project_name_missing"
-    message = "Give the project a name of at most 120 characters."
+    message = _("Give the project a name of at most 120 characters.")
 
 
 class ProjectClosed(Conflict):
     """Nothing more is exported for a closed project."""
 
     code = "project_closed"
-    message = "This export project is closed. Open a new one: its key will be another."
+    message = _("This export project is closed. Open a new one: its key will be another.")
 
 
 class ProjectKeyChanged(Conflict):
     """The site's export secret is not the one under which the project was opened."""
 
     code = "project_key_changed"
-    message = (
+    message = _(
         "The site's export secret has changed since this project was opened, so that new exports "
         "could not be linked with old ones. Restore PATHSEARCH_EXPORT_SECRET or open a new project."
     )

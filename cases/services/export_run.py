@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.utils.translation import gettext_lazy as _
 
 from cases import permissions
 from cases.errors import DomainError, InsufficientStorage, LeaseLost
@@ -63,7 +64,7 @@ class RightsGone(DomainError):
     """Whoever asked for the export may not have it any more."""
 
     code = "rights_gone"
-    message = "The person who asked for this export may not export any more."
+    message = _("The person who asked for this export may not export any more.")
 
 
 def export_run(export_id: UUID | str) -> None:

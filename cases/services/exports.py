@@ -13,6 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from cases import permissions
 from cases.errors import Conflict, DomainError
@@ -31,14 +32,14 @@ class NothingToExport(DomainError):
     """An export of no slide."""
 
     code = "nothing_to_export"
-    message = "There is no slide to export."
+    message = _("There is no slide to export.")
 
 
 class SlideOfOtherDepartment(DomainError):
     """A slide of another department than the project's."""
 
     code = "slide_of_other_department"
-    message = "A project exports only slides of its own department."
+    message = _("A project exports only slides of its own department.")
 
 
 class TooManySlides(DomainError):
@@ -52,7 +53,7 @@ class NotReady(Conflict):
     """The file is not there yet, or not any more."""
 
     code = "export_not_ready"
-    message = "This export is not ready to be fetched."
+    message = _("This export is not ready to be fetched.")
 
 
 class NoLongerAllowed(PermissionDenied):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from django.conf import settings
 from django.http import Http404
+from django.utils.translation import gettext_lazy as _
 from PIL import Image
 
 from cases.errors import DomainError
@@ -26,7 +27,7 @@ class BadRegion(DomainError):
     """The asked rectangle is not one of the slide."""
 
     code = "bad_region"
-    message = "Give x, y, width and height in level-0 pixels, inside the slide."
+    message = _("Give x, y, width and height in level-0 pixels, inside the slide.")
 
 
 @cache

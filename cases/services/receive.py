@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from cases import permissions
 from cases.errors import Conflict, DomainError
@@ -28,7 +29,9 @@ class OffsetMismatch(Conflict):
     """The sender goes on at another place than where the server stopped."""
 
     code = "offset_mismatch"
-    message = "The server holds another number of bytes; ask for the offset and go on from there."
+    message = _(
+        "The server holds another number of bytes; ask for the offset and go on from there."
+    )
 
 
 class UploadClosed(Conflict):
@@ -36,7 +39,7 @@ class UploadClosed(Conflict):
 
     http_status = HTTPStatus.GONE
     code = "upload_closed"
-    message = "This upload is closed and takes no more data."
+    message = _("This upload is closed and takes no more data.")
 
 
 class FileLocked(DomainError):
@@ -44,7 +47,7 @@ class FileLocked(DomainError):
 
     http_status = HTTPStatus.LOCKED
     code = "file_locked"
-    message = "Another request is sending this file. Try again in a moment."
+    message = _("Another request is sending this file. Try again in a moment.")
 
 
 class TooManyBytes(DomainError):
@@ -52,14 +55,14 @@ class TooManyBytes(DomainError):
 
     http_status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     code = "too_many_bytes"
-    message = "More data came than was announced for this file."
+    message = _("More data came than was announced for this file.")
 
 
 class SizeMismatch(DomainError):
     """A file sent at once had another size than announced."""
 
     code = "size_mismatch"
-    message = "The data has another size than was announced for this file."
+    message = _("The data has another size than was announced for this file.")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from django_q.tasks import async_task
 
 from cases import permissions
@@ -39,7 +40,7 @@ class NotWaiting(Conflict):
     """Somebody settled it already."""
 
     code = "not_waiting"
-    message = "This slide does not wait any more: it was matched or discarded."
+    message = _("This slide does not wait any more: it was matched or discarded.")
 
 
 class MustConfirm(Conflict):

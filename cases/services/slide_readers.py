@@ -12,6 +12,7 @@ from http import HTTPStatus
 from threading import Lock
 
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 
 from cases.errors import DomainError
 from cases.models import SlideImage
@@ -25,7 +26,7 @@ class SlideUnreadable(DomainError):
 
     http_status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "slide_unreadable"
-    message = "The file of this slide cannot be read. Tell the operator of the site."
+    message = _("The file of this slide cannot be read. Tell the operator of the site.")
 
 
 @dataclass(eq=False)

@@ -18,6 +18,7 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from cases.errors import Conflict, DomainError
 from cases.models import Department, SlideUpload, UploadFile, UploadItem
@@ -43,7 +44,7 @@ class AlreadyWatched(Conflict):
     """Another process watches the folder."""
 
     code = "already_watched"
-    message = "Another process watches this folder."
+    message = _("Another process watches this folder.")
 
 
 class Changed(Exception):

@@ -13,6 +13,7 @@ import pydicom
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from django_q.tasks import async_task
 from pydicom.dataset import Dataset
 
@@ -39,7 +40,7 @@ class NoResults(DomainError):
 
     http_status = 409
     code = "no_results"
-    message = "This slide is not indexed by this model, so that there is nothing to write."
+    message = _("This slide is not indexed by this model, so that there is nothing to write.")
 
 
 TASK = "retrieval.tasks.write_dicom_results_task"

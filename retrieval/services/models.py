@@ -7,6 +7,7 @@ import numpy as np
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 from safetensors.numpy import load_file
 
 from cases.errors import DomainError
@@ -36,7 +37,7 @@ class NoActiveModel(DomainError):
 
     http_status = 503
     code = "no_active_model"
-    message = "No embedding model is active. The operator runs: manage.py ensure_models"
+    message = _("No embedding model is active. The operator runs: manage.py ensure_models")
 
 
 def active_model(modality: str) -> EmbeddingModel:

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 
 from cases.errors import DomainError
 from retrieval.engine.encoder_client import EncoderClient, EncoderServerError
@@ -24,7 +25,7 @@ class EncoderUnavailable(DomainError):
 
     http_status = 503
     code = "encoder_unavailable"
-    message = "The encoder is not available. Try again; if it stays so, tell the operator."
+    message = _("The encoder is not available. Try again; if it stays so, tell the operator.")
 
 
 # One encoder at a time runs, and is loaded, in a web process: its threads share the machine.

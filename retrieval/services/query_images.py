@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from django.utils.translation import gettext_lazy as _
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cases.errors import DomainError
@@ -22,7 +23,7 @@ class QueryImageRefused(DomainError):
     """The image cannot be searched by; `code` names the reason."""
 
     code = "not_an_image"
-    message = "This file is not a PNG or JPEG image."
+    message = _("This file is not a PNG or JPEG image.")
 
 
 @dataclass(frozen=True)
