@@ -14,7 +14,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TEST_WORKERS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test ldap attack audit test-encoders lint browser-deps partners providers vendor lock screenshots clean bench
+.PHONY: run test ldap messages attack audit test-encoders lint browser-deps partners providers vendor lock screenshots clean bench
 
 ## Start the site: environment, database, demo archive, web and workers.
 run: $(VENV)/.installed
@@ -121,6 +121,10 @@ providers:
 	  $$SUDO apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq --no-install-recommends $(PROVIDERS) >/dev/null; } \
 	  || echo "slapd and SimpleSAMLphp cannot be installed here; their tests are skipped."
 	@$(MAKE) --no-print-directory ldap || echo "python-ldap cannot be built here; its tests are skipped."
+
+## Texts of the pages, read into the catalogues of translations and compiled.
+messages: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.catalogue
 
 ## Front-end packages from npm, copied into static/vendor (the running site needs no Node).
 vendor:

@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.i18n import set_language
 
 urlpatterns = [
     path("", include("cases.urls")),
@@ -9,6 +10,7 @@ urlpatterns = [
     path("api/", include("pathsearch_site.api_urls")),
     path("dicomweb/", include("cases.dicomweb.urls")),
     path("admin/", admin.site.urls),
+    path("language/", set_language, name="set_language"),
 ]
 
 # Under /api/ and /dicomweb/ these answer with problem+json, elsewhere with the pages of templates/.

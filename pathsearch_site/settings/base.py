@@ -115,7 +115,7 @@ MIDDLEWARE = [
     "cases.middleware.FilePolicyMiddleware",
     "pathsearch_site.database_down.DatabaseDownMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.locale.LocaleMiddleware",
+    "pathsearch_site.language.LanguageMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -156,6 +156,12 @@ TEMPLATES = [
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+# Before the words of the packages: where both have a text ("History"), the house's counts.
+LOCALE_PATHS = [BASE_DIR / "pathsearch_site" / "locale"]
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+LANGUAGE_COOKIE_AGE = 365 * 24 * 3600
 TIME_ZONE = env.string("PATHSEARCH_TIME_ZONE", "UTC", "Time zone of the pages")
 USE_I18N = True
 USE_TZ = True

@@ -11,6 +11,7 @@ const form = document.querySelector("[data-upload-form]");
 const part = (name) => form.querySelector(`[data-${name}]`);
 const api = form.dataset.apiUrl;
 const csrf = form.querySelector("[name=csrfmiddlewaretoken]").value;
+const words = part("sending").dataset; // what this page says, in the language of the page
 
 let chosen = []; // {file, name}; name keeps the folder: formats of several files need it
 let running = []; // tus uploads that send now
@@ -57,7 +58,7 @@ function showChosen() {
     }),
   );
   const total = chosen.reduce((sum, { file }) => sum + file.size, 0);
-  part("chosen-sum").textContent = `${chosen.length} ${chosen.length === 1 ? "file" : "files"}, ${readable(total)}`;
+  part("chosen-sum").textContent = `${chosen.length === 1 ? words.file : words.files.replace("{count}", chosen.length)}, ${readable(total)}`;
   part("chosen").hidden = !chosen.length;
   part("send").disabled = !chosen.length || isSending;
 }
@@ -91,7 +92,7 @@ drop.addEventListener("drop", async (event) => {
       else if (plain[index]) add([{ file: plain[index], name: plain[index].name }]);
     }
   } catch {
-    showError("A dropped file could not be read.");
+    showError(words.unread);
   }
 });
 // Files dropped beside the field must not replace the page.
@@ -118,7 +119,7 @@ async function call(method, url, body) {
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   const answer = response.status === 204 ? null : await response.json().catch(() => null);
-  if (!response.ok) throw new Problem(sentence(answer) || `The server answered ${response.status}.`);
+  if (!response.ok) throw new Problem(sentence(answer) || words.refused.replace("{status}", response.status));
   return answer;
 }
 
@@ -217,7 +218,6 @@ function showProgress(sent, total) {
   const bar = document.getElementById("sending");
   bar.max = total || 1;
   bar.value = sent;
-  const words = part("sending").dataset;
   const seconds = secondsLeft(sent, total);
   const parts = [words.of.replace("{sent}", readable(sent)).replace("{total}", readable(total))];
   if (seconds !== null && !isPaused) {
@@ -263,7 +263,7 @@ function sendOne(file, target, onBytes) {
       },
       onError: (error) => {
         running = running.filter((one) => one !== upload);
-        reject(new Problem(sentence(answerOf(error)) || "The line to the server broke. Send again to go on."));
+        reject(new Problem(sentence(answerOf(error)) || words.broken));
       },
     });
     running.push(upload);
@@ -295,7 +295,7 @@ function setSending(value) {
 part("pause").addEventListener("click", (event) => {
   isPaused = !isPaused;
   pace = []; // the pause is no pace
-  event.target.textContent = isPaused ? "Go on" : "Pause";
+  event.target.textContent = isPaused ? words.goOn : words.pauseWord;
   event.target.setAttribute("aria-pressed", isPaused);
   for (const upload of running) isPaused ? upload.abort() : upload.start();
 });
@@ -316,7 +316,7 @@ form.addEventListener("submit", async (event) => {
     else ({ upload, files } = await announce());
     remember(upload);
     const pairs = pair(files);
-    if (!pairs.length) throw new Problem("None of these files belongs to this upload.");
+    if (!pairs.length) throw new Problem(words.foreign);
     await sendAll(pairs, files);
     const sent = new Set(pairs.map(({ target }) => target.id));
     const isWhole = files.every((one) => sent.has(one.id) || one.offset_bytes === one.size_bytes);
@@ -330,6 +330,6 @@ form.addEventListener("submit", async (event) => {
     for (const one of running) one.abort();
     running = [];
     setSending(false);
-    showError(error instanceof Problem ? error.message : "Sending stopped unexpectedly. Send again to go on.");
+    showError(error instanceof Problem ? error.message : words.stopped);
   }
 });

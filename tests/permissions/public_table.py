@@ -6,6 +6,15 @@ PUBLIC = [
     Row("healthz", public=True),
     # Asks for a token of its own, of no user; without one set it is not there.
     Row("metrics", public=True, ok=404),
+    Row("set_language", public=True, ok=302),
+    Row(
+        "set_language",
+        "POST",
+        public=True,
+        ok=302,
+        body=lambda _world, _place: {"language": "de"},
+        form=True,
+    ),
     Row("api_schema", public=True),
     Row("api_docs", public=True),
     Row("api_root", public=True, ok=302),
