@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from cases.models import Case, Department, Patient, Slide, SlideImage, SlideUpload
 from cases.patient_numbers import row_of_number
 from cases.wsi.delivery import FoundSlide
@@ -131,16 +133,16 @@ def differences(said: Statement, patient: Patient) -> list[str]:
     patient = row_of_number(patient, said.mrn, said.mrn_issuer)
     found = []
     if said.mrn and said.mrn != patient.mrn:
-        found.append("MRN")
+        found.append(_("MRN"))
     elif said.mrn and said.mrn_issuer != patient.mrn_issuer:
-        found.append("MRN issuer")
+        found.append(_("MRN issuer"))
     names = _plain(said.family_name), _plain(patient.family_name)
     if all(names) and names[0] != names[1]:
-        found.append("family name")
+        found.append(_("family name"))
     if said.birth_date and patient.birth_date and said.birth_date != patient.birth_date:
-        found.append("birth date")
+        found.append(_("birth date"))
     if {said.sex, patient.sex} == {"F", "M"}:
-        found.append("sex")
+        found.append(_("sex"))
     return found
 
 
