@@ -147,6 +147,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.query
 	$(BIN)/python -m benchmarks.archive_map
 	$(BIN)/python -m benchmarks.tiles
+	$(BIN)/python -m benchmarks.viewer_frames
 	$(BIN)/python -m benchmarks.work_list
 	$(BIN)/python -m benchmarks.audit
 	$(BIN)/python -m benchmarks.access_cost

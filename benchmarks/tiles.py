@@ -21,8 +21,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlencode
@@ -130,6 +131,25 @@ def baseline(slide: Path) -> Callable[[Tile], None] | None:
     return ask
 
 
+@contextmanager
+def own_site() -> Iterator[None]:
+    """Point the settings at a data folder and a database of their own, removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="pathsearch-bench-") as folder:
+        os.environ["PATHSEARCH_DATA_DIR"] = folder
+        os.environ["DJANGO_SETTINGS_MODULE"] = "pathsearch_site.settings.development"
+        os.environ.pop("DATABASE_URL", None)
+        from pathsearch_site import embedded_postgres
+
+        embedded_postgres.ensure_database_url()
+        try:
+            yield
+        finally:
+            from django.db import connections
+
+            connections.close_all()
+            embedded_postgres.stop()
+
+
 def prepare(slide: Path | None) -> tuple[Path, str, int, int]:
     """Return the slide's path, the id of its row, its width and its height."""
     import django
@@ -186,6 +206,30 @@ def serve() -> tuple[subprocess.Popen, int]:
     raise SystemExit("the server did not start")
 
 
+def colour_correction(count: int = 200) -> dict[str, float]:
+    """Return the milliseconds that one tile's way to sRGB takes, and those of making the transform.
+
+    By a profile of curves and a matrix; one with tables can take longer.
+    """
+    import numpy as np
+
+    from cases.wsi.colour import correction
+    from tests.icc import swapped
+
+    profile, tile = swapped(), np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    began = time.perf_counter()
+    found = correction(profile)
+    made = time.perf_counter()
+    assert found is not None
+    spent = timed(lambda _: found.apply(tile), [(0, 0, 0)] * count)
+    ordered = sorted(spent)
+    return {
+        "made_once_ms": round((made - began) * 1000, 1),
+        "p50_ms": round(ordered[count // 2], 2),
+        "p95_ms": round(ordered[int(count * 0.95)], 2),
+    }
+
+
 def run(slide: Path | None, tiles: int, viewers: list[int]) -> dict:
     """Return the numbers of the whole run."""
     path, pk, width, height = prepare(slide)
@@ -204,6 +248,7 @@ def run(slide: Path | None, tiles: int, viewers: list[int]) -> dict:
         if plain is not None:
             result[f"openslide deepzoom cold, {count} viewers"] = measure([plain] * count, asked)
             result[f"openslide deepzoom warm, {count} viewers"] = measure([plain] * count, asked)
+    result["colours of a tile corrected, alone"] = colour_correction()
     return result
 
 
@@ -214,20 +259,8 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, default=150, help="tiles per viewer")
     parser.add_argument("--viewers", type=int, nargs="+", default=[1, 8])
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="pathsearch-bench-") as folder:
-        os.environ["PATHSEARCH_DATA_DIR"] = folder
-        os.environ["DJANGO_SETTINGS_MODULE"] = "pathsearch_site.settings.development"
-        os.environ.pop("DATABASE_URL", None)
-        from pathsearch_site import embedded_postgres
-
-        embedded_postgres.ensure_database_url()
-        try:
-            print(json.dumps(run(options.slide, options.tiles, options.viewers), indent=2))
-        finally:
-            from django.db import connections
-
-            connections.close_all()
-            embedded_postgres.stop()
+    with own_site():
+        print(json.dumps(run(options.slide, options.tiles, options.viewers), indent=2))
 
 
 if __name__ == "__main__":

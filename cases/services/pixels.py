@@ -41,14 +41,21 @@ def slide_deep_zoom(slide_image: SlideImage) -> DeepZoom:
     return deep_zoom(slide_image.width_l0, slide_image.height_l0)
 
 
-def tile_jpeg(slide_image: SlideImage, z_level: int, column: int, row: int) -> bytes:
-    """Return one tile of the viewer. Raises Http404 outside the pyramid."""
+def tile_jpeg(
+    slide_image: SlideImage, z_level: int, column: int, row: int, *, is_corrected: bool = False
+) -> bytes:
+    """Return one tile of the viewer. Raises Http404 outside the pyramid.
+
+    is_corrected: with its colours brought to sRGB by the slide's ICC profile, if it has one.
+    """
     try:
         region = slide_deep_zoom(slide_image).region(z_level, column, row)
     except (KeyError, ValueError) as error:
         raise Http404("There is no such tile.") from error
     with slide_reader(slide_image) as reader:
-        return _jpeg(reader.read_region_l0(*region))
+        rgb = reader.read_region_l0(*region)
+        correction = reader.correction if is_corrected else None
+        return _jpeg(correction.apply(rgb) if correction else rgb)
 
 
 def region_jpeg(

@@ -26,6 +26,7 @@ def slide(request: HttpRequest, pk: UUID) -> HttpResponse:
     ).get_visible_or_404(request.user, pk=pk)
     slide_view_record(user=request.user, slide_image=slide_image)
     case = slide_image.slide.case
+    unreadable, has_own_colours = _state(slide_image)
     context = {
         "slide_image": slide_image,
         "slide": slide_image.slide,
@@ -35,7 +36,8 @@ def slide(request: HttpRequest, pk: UUID) -> HttpResponse:
         "opening": opening_of(request.user, case.pk),
         "powers": POWERS,
         "tray": selectors.slide_images_of_case(request.user, case),
-        "unreadable": _unreadable(slide_image),
+        "unreadable": unreadable,
+        "has_own_colours": has_own_colours,
         "may_export_this": permissions.may(
             request.user, "export_deidentified", slide_image.department_id
         ),
@@ -45,10 +47,13 @@ def slide(request: HttpRequest, pk: UUID) -> HttpResponse:
     return render(request, "cases/slide.html", context)
 
 
-def _unreadable(slide_image: SlideImage) -> SlideUnreadable | None:
-    """Return why the viewer would stay empty, or None. Opens the slide for the first tile too."""
+def _state(slide_image: SlideImage) -> tuple[SlideUnreadable | None, bool]:
+    """Return why the viewer would stay empty, or None, and whether an ICC profile changes colours.
+
+    Opens the slide for the first tile too.
+    """
     try:
-        with slide_reader(slide_image):
-            return None
+        with slide_reader(slide_image) as reader:
+            return None, reader.correction is not None
     except SlideUnreadable as error:
-        return error
+        return error, False

@@ -44,13 +44,14 @@ def slide_dzi(request: HttpRequest, pk: UUID) -> HttpResponse:
 @login_required
 @require_safe
 def slide_tile(request: HttpRequest, pk: UUID, z_level: int, column: int, row: int) -> HttpResponse:
-    """Send one tile."""
+    """Send one tile; with ?colours=corrected in sRGB by the slide's ICC profile."""
     slide_image = SlideImage.objects.get_visible_or_404(request.user, pk=pk)
+    is_corrected = request.GET.get("colours") == "corrected"
     return _jpeg_response(
         request,
         slide_image,
-        f"{z_level}-{column}-{row}",
-        lambda: pixels.tile_jpeg(slide_image, z_level, column, row),
+        f"{z_level}-{column}-{row}{'-corrected' if is_corrected else ''}",
+        lambda: pixels.tile_jpeg(slide_image, z_level, column, row, is_corrected=is_corrected),
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import openslide
-from PIL import Image
+from PIL import Image, ImageCms
 
 from cases.wsi.errors import CorruptError, NotASlideError
 from cases.wsi.regions import RegionReader
@@ -72,6 +73,13 @@ class OpenSlideReader(RegionReader):
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
         """Return whole pixels of one level; the rectangle lies inside it, in its own pixels."""
         return self._read_level(level, x, y, width, height)
+
+    def icc_profile(self) -> bytes | None:
+        """Return the file's ICC profile; None also where it cannot be read."""
+        with contextlib.suppress(openslide.OpenSlideError, ImageCms.PyCMSError, OSError):
+            profile = self._slide.color_profile
+            return profile.tobytes() if profile is not None else None
+        return None
 
     def label_image(self) -> Rgb | None:
         """Return the photo of the label (see SlideReader)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from cases.wsi.colour import Correction
 from cases.wsi.errors import (
     CorruptError,
     MissingFilesError,
@@ -49,6 +50,8 @@ class SlideReader(Protocol):
         (width, height) of each level in its own pixels.
     has_label_image
         Whether `label_image` would return one.
+    correction
+        What brings the pixels to sRGB by the slide's ICC profile; None where nothing needs to.
     """
 
     width_l0: int
@@ -92,6 +95,9 @@ class SlideReader(Protocol):
             `corrupt` when the data cannot be decoded.
         """
         ...
+
+    @property
+    def correction(self) -> Correction | None: ...
 
     def thumbnail(self, max_px: int) -> Rgb:
         """Return the whole slide without its label, its longer side at most `max_px`."""

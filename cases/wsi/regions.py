@@ -6,10 +6,12 @@ Both backends share this; they only say how to read whole pixels of one level.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import numpy as np
 from PIL import Image
 
+from cases.wsi.colour import Correction, correction
 from cases.wsi.values import Rgb
 
 MAX_SOURCE_PIXELS = 16_000_000
@@ -74,6 +76,15 @@ class RegionReader:
             level_downsample(dimensions[0], size, hint)
             for size, hint in zip(dimensions, hints, strict=True)
         )
+
+    def icc_profile(self) -> bytes | None:
+        """Return the profile that says which colours the pixels stand for, None without one."""
+        return None
+
+    @cached_property
+    def correction(self) -> Correction | None:
+        """Return what brings the pixels to sRGB, None where nothing does (see SlideReader)."""
+        return correction(self.icc_profile())
 
     def _read_level(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
         """Return pixels of one level; the rectangle lies inside the level."""

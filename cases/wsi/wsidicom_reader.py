@@ -88,9 +88,14 @@ class WsiDicomReader(RegionReader):
         self.has_label_image = self._label is not None
         self.objective_power = _objective_power(chosen[0])
         self.mpp, self.mpp_source = _resolution(chosen[0], self.objective_power)
+        self._profile_of = chosen[0] if chosen[0].image_data.samples_per_pixel == 3 else None
 
     def _read_level(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
         return self._levels[level].read(x, y, width, height)
+
+    def icc_profile(self) -> bytes | None:
+        """Return the ICC Profile (0028,2000) of the optical path; channels of light have none."""
+        return _icc_profile(self._profile_of) if self._profile_of is not None else None
 
     def label_image(self) -> Rgb | None:
         """Return the LABEL instance's pixels (see SlideReader)."""
@@ -295,6 +300,15 @@ def _objective_power(instance: WsiInstance) -> float | None:
             power = float(path.get("ObjectiveLensPower") or 0)
             if 0 < power <= 200:
                 return power
+    return None
+
+
+def _icc_profile(instance: WsiInstance) -> bytes | None:
+    """Return the profile of the optical path that is shown, as the header has it."""
+    with contextlib.suppress(AttributeError, TypeError, ValueError):
+        for path in _header(instance).OpticalPathSequence:
+            if str(path.get("OpticalPathIdentifier", "")) == instance.default_path:
+                return bytes(path.ICCProfile)
     return None
 
 

@@ -8,10 +8,13 @@ from django.conf import settings
 from django.urls import reverse
 from PIL import Image
 
-from cases.models import AccessEvent, Cohort, CohortEntry
+from cases.models import AccessEvent, Cohort, CohortEntry, SlideImage
 from cases.permissions import Role
 from tests.cases.pages.conftest import HEIGHT, WIDTH
-from tests.synthetic_slide import picture
+from tests.cases.wsi.test_colour import give_profile
+from tests.factories import make_slide_image
+from tests.icc import swapped
+from tests.synthetic_slide import picture, write_dicom_slide
 
 TOP = 10  # z-level of full resolution: 2**10 = 1024
 
@@ -201,3 +204,30 @@ def test_it_counts_moving_about_in_a_slide_as_one_look(cast, tiff_slide):
         client.get(tile_url(tiff_slide, row=row))
     client.get(reverse("slide", args=[tiff_slide.pk]))
     assert AccessEvent.objects.filter(action="view", object_id=str(tiff_slide.pk)).count() == 1
+
+
+def test_its_tiles_come_as_scanned_or_in_corrected_colours(cast):
+    image = make_slide_image(
+        cast.north, width_l0=WIDTH, height_l0=HEIGHT, source_format=SlideImage.Format.DICOM
+    )
+    image.path = f"slides/{image.pk}"
+    image.save()
+    write_dicom_slide(settings.DATA_DIR / image.path, seed=1, change=give_profile(swapped()))
+    client = cast.client(cast.north, Role.PATHOLOGIST)
+    url = tile_url(image, column=2, row=1)
+    scanned, corrected = client.get(url), client.get(f"{url}?colours=corrected")
+    assert np.abs(picture_of(corrected) - picture_of(scanned)[..., [1, 0, 2]]).mean() < 4
+    assert np.abs(picture_of(corrected) - picture_of(scanned)).mean() > 8
+    # Neither is taken for the other that a browser has.
+    kept = {"If-None-Match": scanned["ETag"]}
+    assert client.get(f"{url}?colours=corrected", headers=kept).status_code == 200
+    assert client.get(url, headers={"If-None-Match": corrected["ETag"]}).status_code == 200
+    page = client.get(reverse("slide", args=[image.pk])).content.decode()
+    assert "data-colours" in page
+
+
+def test_a_slide_without_a_profile_offers_no_other_colours(cast, tiff_slide):
+    client = cast.client(cast.north, Role.PATHOLOGIST)
+    asked = f"{tile_url(tiff_slide)}?colours=corrected"
+    assert client.get(asked).content == client.get(tile_url(tiff_slide)).content
+    assert "data-colours" not in client.get(reverse("slide", args=[tiff_slide.pk])).content.decode()
