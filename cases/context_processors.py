@@ -3,7 +3,6 @@
 from math import ceil
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -26,7 +25,6 @@ def portal(request: HttpRequest) -> dict[str, Any]:
         "consults_waiting": _consults(user),
         "may_review_emergency": may_review,
         "emergencies_waiting": _waiting(user) if may_review else 0,
-        "emergency_minutes": settings.EMERGENCY_MINUTES,
         "is_presenting": permissions.is_presenting(user),
         "may_present": bool(permissions.departments_of(user)),
         "sees_veiled": identity.veils(user),

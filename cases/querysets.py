@@ -232,12 +232,27 @@ class BoardItemQuerySet(VisibleQuerySet):
         return Q(meeting__department__in=departments) & case_is_visible
 
 
-class EmergencyQuerySet(VisibleQuerySet):
-    """Emergency accesses: one's own, and those that one reviews for a department."""
+class OpeningQuerySet(VisibleQuerySet):
+    """What opens a case for a time: until `end`, unless it was ended before."""
+
+    end = ""
+
+    def _still(self) -> Q:
+        return Q(ended_at=None, **{f"{self.end}__gt": Now()})
 
     def open(self) -> Self:
         """Return those that still open something."""
-        return self.filter(ended_at=None, expires_at__gt=Now())
+        return self.filter(self._still())
+
+    def over(self) -> Self:
+        """Return those that open nothing any more."""
+        return self.exclude(self._still())
+
+
+class EmergencyQuerySet(OpeningQuerySet):
+    """Emergency accesses: one's own, and those that one reviews for a department."""
+
+    end = "expires_at"
 
     def visible_to(self, user: Any) -> Self:
         if not getattr(user, "is_authenticated", False):
@@ -249,12 +264,10 @@ class EmergencyQuerySet(VisibleQuerySet):
         return self.filter(department__in=reviewed_departments(user)).exclude(user=user.pk)
 
 
-class ConsultQuerySet(VisibleQuerySet):
+class ConsultQuerySet(OpeningQuerySet):
     """Consults: those about one's department's cases, and open ones to oneself."""
 
-    def open(self) -> Self:
-        """Return those that still open their case."""
-        return self.filter(ended_at=None, until__gt=Now())
+    end = "until"
 
     def visible_to(self, user: Any) -> Self:
         return self.asked_by_department_of(user) | self.asked_of(user)

@@ -92,22 +92,16 @@ def cases_for_work_list(
     )
 
 
-def slides_with_images(user: Any) -> QuerySet[Slide]:
-    """Return the user's glass slides with their visible scans."""
-    return (
-        Slide.objects.visible_to(user)
-        .select_related("specimen", "block")
-        .prefetch_related(Prefetch("images", SlideImage.objects.visible_to(user)))
-    )
+def slides_with_images(user: Any, *, to_read: bool = False) -> QuerySet[Slide]:
+    """Return the user's glass slides with their visible scans.
 
-
-def _slides_to_read(user: Any) -> QuerySet[Slide]:
-    """Return the same for the page of a case, which may have been opened to this user alone."""
-    return (
-        Slide.objects.readable_by(user)
-        .select_related("specimen", "block")
-        .prefetch_related(Prefetch("images", SlideImage.objects.readable_by(user)))
+    to_read: for the page of a case, which may have been opened to this user alone.
+    """
+    slides, images = (
+        model.objects.readable_by(user) if to_read else model.objects.visible_to(user)
+        for model in (Slide, SlideImage)
     )
+    return slides.select_related("specimen", "block").prefetch_related(Prefetch("images", images))
 
 
 def slide_images_for_work_list(user: Any, filters: CaseFilters) -> QuerySet[SlideImage]:
@@ -149,7 +143,7 @@ def slide_images_of_case(user: Any, case: Case) -> QuerySet[SlideImage]:
 def case_detail(user: Any, pk: Any) -> Case:
     """Return the case with everything its page shows, or raise Http404."""
     cases = Case.objects.select_related("patient__department", "department").prefetch_related(
-        Prefetch("slides", _slides_to_read(user)),
+        Prefetch("slides", slides_with_images(user, to_read=True)),
         Prefetch("reports", Report.objects.readable_by(user).select_related("author")),
         Prefetch(
             "specimens",

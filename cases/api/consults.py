@@ -4,7 +4,7 @@ from typing import Any
 
 import django_filters as filters
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -91,8 +91,7 @@ class ConsultFilters(filters.FilterSet):
         return queryset.filter(pk__in=Consult.objects.asked_by_department_of(user).values("pk"))
 
     def by_open(self, queryset: QuerySet[Consult], _name: str, value: bool) -> QuerySet[Consult]:
-        still = Q(pk__in=Consult.objects.open().values("pk"))
-        return queryset.filter(still if value else ~still)
+        return queryset.open() if value else queryset.over()
 
 
 class ConsultViewSet(ClinicalView, AuditedReadViewSet):

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -22,6 +22,7 @@ from cases.models import AccessEvent, Case, Department, EmergencyAccess, Patient
 from cases.patient_numbers import IN_USE
 from cases.row_scope import acting_for_system
 from cases.services.audit import Action, access_event_record
+from cases.services.locks import one_at_a_time
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def emergency_open(
     if department.pk in permissions.departments_of(user):
         raise Conflict(str(_("This is your own department: find the case in the work list.")))
     with transaction.atomic():
-        _one_at_a_time(user)  # or many tries at once would each be the tenth
+        one_at_a_time(f"emergency {user.pk}")  # or many tries at once would each be the tenth
         if _tries_too_much(user):
             access, refused = None, TooManyTries
         else:
@@ -136,10 +137,11 @@ def emergency_review(*, user: Any, access: EmergencyAccess, outcome: str, commen
     permissions.require(user, "review_emergency", access.department_id)
     if access.user_id == user.pk:
         raise PermissionDenied(str(_("Somebody else reviews your own emergency access.")))
-    over = EmergencyAccess.objects.exclude(pk__in=EmergencyAccess.objects.open().values("pk"))
     with transaction.atomic():
-        done = over.filter(pk=access.pk, outcome="").update(
-            outcome=outcome, reviewed_by=user, reviewed_at=Now(), review_comment=comment
+        done = (
+            EmergencyAccess.objects.over()
+            .filter(pk=access.pk, outcome="")
+            .update(outcome=outcome, reviewed_by=user, reviewed_at=Now(), review_comment=comment)
         )
         if not done:
             access.refresh_from_db()
@@ -176,13 +178,6 @@ def _find(department: Department, kind: str, number: str) -> tuple[Any, Any] | N
         rows = list(found.order_by("created_at"))
     best = next((row for row in rows if row[0] == own), rows[0] if rows else None)
     return best and (best[1], best[2] if kind == CASE else None)
-
-
-def _one_at_a_time(user: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"emergency {user.pk}"]
-        )
 
 
 def _tries_too_much(user: Any) -> bool:

@@ -21,6 +21,7 @@ from cases.errors import Conflict
 from cases.models import Department, SlideImage, SlideInstance, SlideUpload, UploadItem
 from cases.services import arrivals, matching, records, store
 from cases.services.audit import Action, access_event_record
+from cases.services.locks import department_lock
 from cases.wsi.delivery import FoundSlide
 from cases.wsi.errors import MissingFilesError, NoVolumeError
 
@@ -195,7 +196,7 @@ def _write(
 ) -> bool:
     """Write the rows if the verdict still holds; returns whether it did."""
     still_mine()
-    department = records.department_lock(item.department_id)
+    department = department_lock(item.department_id)
     if UploadItem.objects.filter(upload=item.upload, key=item.key).exists():
         return False
     if judge(found, said, department) != verdict:

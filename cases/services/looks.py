@@ -10,6 +10,7 @@ from django.utils import timezone
 from cases.models import AccessEvent, Case, SlideImage
 from cases.openings import Opening, way_in_to
 from cases.services.audit import Action, access_event_record
+from cases.services.locks import one_at_a_time
 
 # Moving around in a slide is one look at it.
 ONE_LOOK = timedelta(minutes=15)
@@ -44,11 +45,7 @@ def slide_view_record(*, user: Any, slide_image: SlideImage) -> None:
         return
     with transaction.atomic():
         # Many tiles are asked for at the same time; one of them writes.
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
-                [f"look {user.pk} {slide_image.pk}"],
-            )
+        one_at_a_time(f"look {user.pk} {slide_image.pk}")
         if _recent_look(user, slide_image, opening):
             return
         event = access_event_record(

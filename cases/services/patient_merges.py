@@ -18,8 +18,9 @@ from django.utils.translation import gettext as _
 
 from cases import permissions
 from cases.errors import Conflict
-from cases.models import Case, Department, MergedCase, Patient, PatientMerge
+from cases.models import Case, MergedCase, Patient, PatientMerge
 from cases.services.audit import Action, access_event_record
+from cases.services.locks import department_lock
 
 
 class CannotMerge(Conflict):
@@ -55,7 +56,7 @@ def patients_merge(
     permissions.require(user, "merge_patients", survivor.department_id)
     if merged.department_id != survivor.department_id:
         raise CannotMerge(_("The two are patients of different departments."))
-    _department_locked(survivor.department_id)
+    department_lock(survivor.department_id)
     rows = _locked(Q(pk__in=[survivor.pk, merged.pk]) | Q(merged_into=merged.pk))
     survivor, merged = rows[survivor.pk], rows[merged.pk]
     survivor = _in_use(survivor)
@@ -90,7 +91,7 @@ def patients_unmerge(
 ) -> Undone:
     """Undo the merge of this patient: give back its cases, and its number."""
     permissions.require(user, "merge_patients", merged.department_id)
-    _department_locked(merged.department_id)
+    department_lock(merged.department_id)
     merge = PatientMerge.objects.filter(merged=merged.pk, undone_at=None).first()
     if merge is None:
         raise CannotMerge(_("This patient is not merged into another."), code="not_merged")
@@ -127,11 +128,6 @@ def case_came_under(numbered: Patient, case: Case) -> None:
     while merge := PatientMerge.objects.filter(merged=number, undone_at=None).first():
         MergedCase.objects.create(merge=merge, case=case, came_later=True)
         number = merge.survivor_id
-
-
-def _department_locked(department_id: int) -> None:
-    # NO KEY: rows that point to the department may be written meanwhile.
-    Department.objects.select_for_update(no_key=True).get(pk=department_id)
 
 
 def _locked(rows: Q) -> dict[UUID, Patient]:

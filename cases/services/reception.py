@@ -21,8 +21,9 @@ from django.db import transaction
 
 from cases import permissions
 from cases.models import Department, SlideInstance, SlideUpload, UploadFile
-from cases.services import matching, records, store, uploads
+from cases.services import matching, store, uploads
 from cases.services.audit import Action, access_event_record
+from cases.services.locks import department_lock
 from cases.services.queue import enqueue
 from cases.wsi.instance_facts import InstanceFacts
 from cases.wsi.warm_sandbox import CheckServer, InstanceChecker
@@ -158,7 +159,7 @@ def instances_store(
     permissions.require(user, "upload", department.pk)
     with transaction.atomic():
         # Two senders of one instance wait for each other here.
-        records.department_lock(department.pk)
+        department_lock(department.pk)
         judged, new = _judge(department, received, study_instance_uid)
         if new:
             _queue_upload(user, department, reception, new, source)

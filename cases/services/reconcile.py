@@ -15,8 +15,9 @@ from cases import permissions
 from cases.errors import Conflict
 from cases.models import Department, SlideImage, UploadItem
 from cases.patient_numbers import row_of_number
-from cases.services import intake, matching, records, store
+from cases.services import intake, matching, store
 from cases.services.audit import Action, access_event_record
+from cases.services.locks import department_lock
 from cases.services.uploads import UploadRefused, clean_form
 from cases.wsi.delivery import FoundSlide
 
@@ -57,7 +58,7 @@ def item_statement(item: UploadItem) -> matching.Statement:
 
 def _locked_item(item: UploadItem, user: Any) -> tuple[UploadItem, Department]:
     permissions.require(user, "reconcile", item.department_id)
-    department = records.department_lock(item.department_id)
+    department = department_lock(item.department_id)
     locked = (
         UploadItem.objects.select_for_update(of=("self",))
         .select_related("upload", "department")

@@ -27,12 +27,6 @@ from cases.wsi.delivery import FoundSlide
 from cases.wsi.values import sha256_of_set
 
 
-def department_lock(department_id: int) -> Department:
-    """Return the department, locked against other intakes until the transaction ends."""
-    # NO KEY: rows that point to the department may be written meanwhile.
-    return Department.objects.select_for_update(no_key=True).get(pk=department_id)
-
-
 def moment(text: str) -> datetime | None:
     """Return an ISO time, taken as UTC where it names no zone; None for nothing or nonsense."""
     try:

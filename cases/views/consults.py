@@ -160,5 +160,5 @@ def _in_state(rows: Any, state: str) -> Any:
     if state == "answered":
         return rows.filter(answered_at__isnull=False)
     if state == "over":
-        return rows.exclude(pk__in=rows.open().values("pk"))
+        return rows.over()
     return rows

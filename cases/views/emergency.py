@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
@@ -67,7 +68,7 @@ def emergency(request: HttpRequest) -> HttpResponse:
     opened = list(EmergencyAccess.objects.open().filter(user=request.user))
     for access in opened:
         access.cases = _cases(request.user, access)
-    context = {"form": form, "opened": opened}
+    context = {"form": form, "opened": opened, "emergency_minutes": settings.EMERGENCY_MINUTES}
     return render(request, "cases/emergency.html", context)
 
 

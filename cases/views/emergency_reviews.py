@@ -21,6 +21,7 @@ from cases.errors import DomainError
 from cases.models import Department, EmergencyAccess
 from cases.services import emergency as service
 from cases.services.audit import Action, access_event_record
+from cases.views.columns import column_head
 
 PAGE_SIZE = 50
 EVENTS_MOST = 200
@@ -70,7 +71,7 @@ class QueueForm(forms.Form):
         if show == WAITING:
             rows = rows.filter(outcome="")
         elif show == OPEN:
-            rows = rows.filter(pk__in=EmergencyAccess.objects.open().values("pk"))
+            rows = rows.open()
         elif show != ALL:
             rows = rows.filter(outcome=show)
         wanted = {
@@ -113,14 +114,7 @@ def emergency_reviews(request: HttpRequest) -> HttpResponse:
     page = Paginator(rows.select_related("user", "department"), PAGE_SIZE).get_page(
         request.GET.get("page")
     )
-    columns = [
-        {
-            "label": label,
-            "order": f"-{name}" if order == name else name,
-            "aria_sort": {name: "ascending", f"-{name}": "descending"}.get(order, ""),
-        }
-        for name, (_field, label) in ORDERS.items()
-    ]
+    columns = [column_head(name, label, order) for name, (_field, label) in ORDERS.items()]
     context = {"page_obj": page, "form": form, "columns": columns, "order": order}
     return render(request, "cases/emergency_reviews.html", context)
 

@@ -22,6 +22,7 @@ from cases.paging import BoundedPaginator
 from cases.selectors import CaseFilters
 from cases.services.audit import access_events_listed
 from cases.services.saved_views import saved_view_delete, saved_view_save
+from cases.views.columns import column_head
 
 PAGE_SIZE = 25
 
@@ -117,7 +118,7 @@ def work_list(request: HttpRequest) -> HttpResponse:
         if permissions.is_presenting(request.user)
         else SavedView.objects.filter(user=request.user),
         "columns": [
-            _column(
+            column_head(
                 name if name and selectors.may_order(request.user, name) else None, label, order
             )
             for name, label in COLUMNS
@@ -172,13 +173,3 @@ def _query_of(asked: QueryDict, form: WorkListForm) -> str:
         {name: value for name, value in values.items() if value}
         | ({"order": order} if known else {})
     )
-
-
-def _column(name: str | None, label: str, order: str) -> dict:
-    """Return a column's head: what a click on it sorts by, and how it is sorted now."""
-    is_sorted = name is not None and order.removeprefix("-") == name
-    return {
-        "label": label,
-        "order": f"-{name}" if order == name else name,
-        "aria_sort": ("descending" if order.startswith("-") else "ascending") if is_sorted else "",
-    }

@@ -24,7 +24,7 @@ from cases.errors import Conflict, DomainError
 from cases.models import Department, SlideUpload, UploadFile, UploadItem
 from cases.services import store
 from cases.services.audit import Channel, origin_set
-from cases.services.records import department_lock
+from cases.services.locks import department_lock
 from cases.services.uploads import upload_create_unattended, upload_queue
 from cases.watching.candidates import CHECKSUM, LOOSE_DICOM, Delivery, Stability, find_deliveries
 from cases.watching.moves import Mover

@@ -6,10 +6,11 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
-from django.db import connection, transaction
+from django.db import transaction
 from django_q.tasks import async_task
 
 from cases.services.audit import Action, access_event_record
+from cases.services.locks import one_at_a_time
 from retrieval.engine.layout import PLACED_BY, SAMPLE_MOST, fit_layout
 from retrieval.models import EmbeddingModel, MapPoint, MapRun, SlideEmbedding
 from retrieval.services.index_queue import CLUSTER
@@ -51,8 +52,8 @@ def map_compute(pk: int | str) -> MapRun | None:
     drawn = np.random.default_rng(0).permutation(count)[:SAMPLE_MOST]
     sample = _vectors([ids[at] for at in sorted(drawn)])[2]
     layout = fit_layout(sample)
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"map {pk}"])
+    with transaction.atomic():
+        one_at_a_time(f"map {pk}")
         run = MapRun.objects.create(
             model=model, slide_count=count, sample_count=len(sample), seconds=0
         )

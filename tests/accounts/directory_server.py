@@ -3,11 +3,13 @@
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from tests.live_site import free_port, wait_until
 
 SLAPD, SLAPADD = "/usr/sbin/slapd", "/usr/sbin/slapadd"
 BASE = "dc=example,dc=org"
@@ -135,7 +137,7 @@ def running(folder: Path, certificate: str, key: str) -> Iterator[Directory]:
         check=True,
         capture_output=True,
     )
-    ports = [_free_port(), _free_port()]
+    ports = [free_port(), free_port()]
     plain, secret = f"ldap://127.0.0.1:{ports[0]}", f"ldaps://127.0.0.1:{ports[1]}"
     process = subprocess.Popen(
         [SLAPD, "-f", configuration, "-h", f"{plain} {secret}", "-d", "0"],
@@ -144,7 +146,7 @@ def running(folder: Path, certificate: str, key: str) -> Iterator[Directory]:
     )
     try:
         for port in ports:
-            _wait_for(port, process)
+            wait_until(partial(_listens, port, process), seconds=30, what="slapd to listen")
         yield Directory(plain, secret, folder / "cert.pem")
     finally:
         process.terminate()
@@ -152,19 +154,8 @@ def running(folder: Path, certificate: str, key: str) -> Iterator[Directory]:
         shutil.rmtree(folder / "db")
 
 
-def _free_port() -> int:
+def _listens(port: int, process: subprocess.Popen) -> bool:
+    if process.poll() is not None:
+        raise RuntimeError(f"slapd ended with {process.returncode}")
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _wait_for(port: int, process: subprocess.Popen) -> None:
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            raise RuntimeError(f"slapd ended with {process.returncode}")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise RuntimeError("slapd does not listen")
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,7 +1,5 @@
 """Signing on by SAML at a provider that others wrote: SimpleSAMLphp on loopback."""
 
-import socket
-
 import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
@@ -12,6 +10,7 @@ from pathsearch_site.settings.sign_on import allauth_providers
 from tests.accounts import saml_provider
 from tests.accounts.certificates import make_pair
 from tests.factories import DepartmentFactory
+from tests.live_site import free_port
 
 if not saml_provider.is_installed():
     pytest.skip("SimpleSAMLphp is not installed: make providers", allow_module_level=True)
@@ -23,14 +22,11 @@ SITE = "http://portal.example.org/login/saml/clinic"
 @pytest.fixture
 def provider(tmp_path, settings):
     key, certificate = make_pair()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     folder = tmp_path / "idp"
     folder.mkdir()
     with saml_provider.running(
         folder,
-        port,
+        free_port(),
         certificate=certificate,
         key=key,
         entity=f"{SITE}/metadata/",
