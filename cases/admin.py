@@ -41,7 +41,7 @@ def is_site_admin(request: HttpRequest) -> bool:
 class DepartmentAdmin(AuditedChanges, RoleAdmin):
     """Made by the site's administrators; a department's own may change its details."""
 
-    list_display = ["name", "code", "mrn_issuer", "accession_issuer"]
+    list_display = ["name", "code", "mrn_issuer", "accession_issuer", "retention_years"]
     search_fields = ["name", "code"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
@@ -50,7 +50,9 @@ class DepartmentAdmin(AuditedChanges, RoleAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
         # The issuers tell patients and cases apart and the API names the code.
-        return [] if is_site_admin(request) else ["code", "mrn_issuer", "accession_issuer"]
+        # How long cases are kept is not decided by who proposes what is deleted.
+        own = ["code", "mrn_issuer", "accession_issuer", "retention_years"]
+        return [] if is_site_admin(request) else own
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return permissions.may_administer(request.user)

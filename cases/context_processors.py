@@ -9,6 +9,8 @@ from django.utils import timezone
 from cases import identity, openings, permissions
 from cases.models import Consult, EmergencyAccess
 
+MORE = frozenset({"exports", "uploads", "unmatched", "indexing", "audit", "retention"})
+
 
 def portal(request: HttpRequest) -> dict[str, Any]:
     """Return what the navigation offers this user."""
@@ -18,7 +20,7 @@ def portal(request: HttpRequest) -> dict[str, Any]:
     place = request.path.strip("/").split("/")[0]
     may_review = bool(permissions.reviewed_departments(user))
     return {
-        "more_is_here": place in {"exports", "uploads", "unmatched", "indexing", "audit"},
+        "more_is_here": place in MORE,
         "open_emergencies": _emergencies(user),
         "may_break_glass": bool(permissions.departments_with(user, "break_glass")),
         "may_see_consults": bool(permissions.departments_with(user, "view_identity")),
@@ -34,6 +36,7 @@ def portal(request: HttpRequest) -> dict[str, Any]:
         "may_curate": bool(permissions.departments_with(user, "curate_cohort")),
         "may_show_board": bool(permissions.departments_with(user, "tumour_board")),
         "may_read_audit": bool(permissions.departments_with(user, "read_audit")),
+        "may_retire": bool(permissions.departments_with(user, "retire_cases")),
         "may_administer": permissions.may_administer(user),
     }
 

@@ -49,6 +49,8 @@ CAPABILITIES: dict[str, frozenset[Role]] = {
     "read_history": frozenset({_P, _T, _D}),
     "draw_region": frozenset({_P, _T, _D}),
     "merge_patients": frozenset({_D}),
+    # Propose and approve (two people) that a case goes whose time of keeping is over.
+    "retire_cases": frozenset({_D}),
     # With patients' names and questions about them: not for who works with the archive only.
     "tumour_board": frozenset({_P, _T, _D}),
     "curate_cohort": frozenset({_P, _R, _D}),
@@ -70,8 +72,8 @@ CAPABILITIES: dict[str, frozenset[Role]] = {
 HIDDEN_WHEN_PRESENTING = frozenset((
     "view_identity", "view_label", "upload", "reconcile", "retry_work", "edit_case", "write_report",
     "merge_patients", "break_glass", "review_emergency", "ask_consult", "share_cohort",
-    "manage_export_projects", "manage_members", "manage_tokens", "read_audit", "read_history",
-    "draw_region",
+    "retire_cases", "manage_export_projects", "manage_members", "manage_tokens", "read_audit",
+    "read_history", "draw_region",
 ))  # fmt: skip
 
 

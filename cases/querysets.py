@@ -110,6 +110,13 @@ class OwnedQuerySet(VisibleQuerySet):
         return Q(department__in=departments)
 
 
+class RetentionQuerySet(VisibleQuerySet):
+    """What is to be deleted or kept: for those who decide it."""
+
+    def visible_to(self, user: Any) -> Self:
+        return self.filter(department__in=departments_with(user, "retire_cases"))
+
+
 class IntakeQuerySet(OwnedQuerySet):
     """What arrived, as senders name it: for those who may know the people in it."""
 

@@ -1,7 +1,16 @@
 """Background tasks of cases. Arguments are ids; the state is in the rows."""
 
 from cases.models import SlideImage
-from cases.services import audit_chain, derived, export_run, exports, processing, sweep, thumbnails
+from cases.services import (
+    audit_chain,
+    derived,
+    export_run,
+    exports,
+    processing,
+    retention_run,
+    sweep,
+    thumbnails,
+)
 
 
 def process_upload_task(upload_id: str) -> None:
@@ -21,9 +30,15 @@ def run_export_task(export_id: str) -> None:
     export_run.export_run(export_id)
 
 
+def delete_case_task(deletion_id: str) -> None:
+    """Delete one case that two people decided to delete."""
+    retention_run.deletion_run(deletion_id)
+
+
 def sweep_task() -> None:
     """Each minute: take up what a lost worker or a lost message left, let exports expire."""
     sweep.sweep_uploads()
+    retention_run.sweep_deletions()
     exports.sweep_exports()
 
 

@@ -13,6 +13,7 @@ from cases.models.merges import MergedCase, PatientMerge
 from cases.models.openings import Consult, ConsultOpinion, EmergencyAccess
 from cases.models.organisation import ApiToken, Department, DirectoryAccount, Membership
 from cases.models.regions import SlideRegion
+from cases.models.retention import CaseDeletion, LegalHold
 from cases.models.saved_views import SavedView
 from cases.models.uploads import SlideUpload, UploadFile, UploadItem
 from cases.models.work import LeasedWork
@@ -26,6 +27,7 @@ __all__ = [
     "BoardItem",
     "BoardMeeting",
     "Case",
+    "CaseDeletion",
     "ClinicalChange",
     "Cohort",
     "CohortEntry",
@@ -40,6 +42,7 @@ __all__ = [
     "ExportItem",
     "ExportProject",
     "LeasedWork",
+    "LegalHold",
     "Membership",
     "MergedCase",
     "Patient",

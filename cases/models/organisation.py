@@ -6,6 +6,7 @@ import uuid
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
@@ -35,6 +36,12 @@ class Department(models.Model):
     accession_issuer = models.CharField(
         max_length=120,
         help_text="Who assigns accession numbers when a message or file does not say",
+    )
+    retention_years = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Years after the last signed report until a case may be deleted; empty: never",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 

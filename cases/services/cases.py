@@ -12,6 +12,7 @@ from cases.errors import Conflict, DomainError
 from cases.models import Block, Case, Department, Patient, Slide, Specimen
 from cases.patient_numbers import patient_in_use
 from cases.services.audit import Action, access_event_record
+from cases.services.deleted_cases import refuse_deleted
 from cases.services.patient_merges import case_came_under
 
 _DEMOGRAPHICS = ("family_name", "given_name", "birth_date", "sex")
@@ -193,6 +194,7 @@ def case_upsert(*, user: Any, department: Department, data: dict[str, Any]) -> t
     if case.patient_id != patient.pk:
         raise PatientMismatch
     if created:
+        refuse_deleted(department, case.accession_issuer, case.accession_number)
         case_came_under(numbered, case)
     case.patient, case.department = patient, department
     changed += [f"case.{name}" for name in _set_fields(case, _CASE_FIELDS, data)]

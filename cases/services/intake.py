@@ -21,6 +21,7 @@ from cases.errors import Conflict
 from cases.models import Department, SlideImage, SlideInstance, SlideUpload, UploadItem
 from cases.services import arrivals, matching, records, store
 from cases.services.audit import Action, access_event_record
+from cases.services.deleted_cases import CaseWasDeleted, was_deleted
 from cases.services.locks import department_lock
 from cases.wsi.delivery import FoundSlide
 from cases.wsi.errors import MissingFilesError, NoVolumeError
@@ -47,6 +48,11 @@ class Verdict:
     slide_image: SlideImage | None = None  # the one on record, of a duplicate or an extension
     extends: bool = False
     match: matching.Match | None = None
+
+    @property
+    def is_of_deleted(self) -> bool:
+        """Return whether its case was deleted when its time of keeping was over."""
+        return self.code == CaseWasDeleted.code
 
 
 def judge(
@@ -88,6 +94,9 @@ def judge(
                 return _unmatched(problems, found, department, ignore)
             return Verdict(State.ACCEPTED, slide_image=series, extends=True)
     match = matching.match(said, department, found.study_instance_uid)
+    number = said.accession_issuer, said.accession_number
+    if match.case is None and was_deleted(department, *number):
+        return Verdict(State.REFUSED, CaseWasDeleted.code, str(CaseWasDeleted.message))
     if not match.problems:
         return Verdict(State.ACCEPTED, match=match)
     return _unmatched(match.problems, found, department, ignore)
@@ -163,7 +172,8 @@ def intake_take(
             state=verdict.state,
             reason_code=verdict.code,
             reason=verdict.reason[:500],
-            facts=relocated(found, names).to_json(),
+            # Of somebody whose records were deleted nothing is kept again.
+            facts={} if verdict.is_of_deleted else relocated(found, names).to_json(),
         )
         home = _home(verdict, item)
         if home is not None:

@@ -21,6 +21,7 @@ from cases.models import (
 )
 from cases.patient_numbers import patient_in_use
 from cases.services import store
+from cases.services.deleted_cases import refuse_deleted
 from cases.services.matching import Match, Statement
 from cases.services.patient_merges import case_came_under
 from cases.wsi.delivery import FoundSlide
@@ -59,6 +60,8 @@ def patient_ensure(said: Statement, match: Match, department: Department) -> Pat
 
 def case_ensure(said: Statement, match: Match, department: Department) -> Case:
     """Return the case on record, or a new one."""
+    if match.case is None:
+        refuse_deleted(department, said.accession_issuer, said.accession_number)
     patient = patient_ensure(said, match, department)
     if match.case is not None:
         return match.case

@@ -1,5 +1,6 @@
 """One case: the patient, the slides, the report and its earlier versions."""
 
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
@@ -7,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from cases import audit_selectors, permissions, selectors
+from cases import audit_selectors, permissions, retention_selectors, selectors
 from cases.audit_selectors import PATIENT, AuditQuestion
 from cases.consult_selectors import consults_of_case
 from cases.merge_selectors import earlier_numbers
@@ -17,6 +18,7 @@ from cases.report_diff import report_changes
 from cases.services.audit import Action, access_event_record
 from cases.services.looks import case_view_record
 from cases.views.consults import ConsultForm
+from cases.views.retention import HoldForm, HoldLiftForm
 
 SEEN_BY = 12
 
@@ -44,10 +46,24 @@ def case(request: HttpRequest, pk: UUID) -> HttpResponse:
         "may_read_history": permissions.may(request.user, "read_history", found.department_id),
         "earlier_numbers": earlier_numbers(request.user, found.patient),
         "may_merge": permissions.may(request.user, "merge_patients", found.department_id),
+        "retention": _retention(request, found),
         "may_see_who": permissions.may(request.user, "read_audit", found.department_id),
         "is_own": found.department_id in permissions.departments_of(request.user),
     }
     return render(request, "cases/case.html", context)
+
+
+def _retention(request: HttpRequest, found: Case) -> dict[str, Any] | None:
+    """Return how long the case is kept, to who decides about it."""
+    if not permissions.may(request.user, "retire_cases", found.department_id):
+        return None
+    hold = retention_selectors.hold_of(request.user, found)
+    return {
+        "hold": hold,
+        "deletion": retention_selectors.deletion_of(request.user, found),
+        "form": HoldLiftForm(auto_id="id_lift_%s") if hold else HoldForm(auto_id="id_hold_%s"),
+        "years": found.department.retention_years,
+    }
 
 
 @login_required

@@ -29,6 +29,8 @@ OBJECTS = {
     "consults": "consult",
     "emergency": "emergency",
     "reviews": "emergency",
+    "retention": "deletion",
+    "holds": "hold",
     "exports": "export",
     "projects": "export_project",
     "export-projects": "export_project",

@@ -9,9 +9,10 @@ from cases.models import Consult, ConsultOpinion, EmergencyAccess, SlideImage
 from cases.permissions import Role
 from tests.factories import DepartmentFactory, make_member
 from tests.permissions.regions_table import put_region
+from tests.permissions.retention_table import RETENTION_KINDS, put_retention
 from tests.permissions.terms import intake_of
 
-OPENING_KINDS = frozenset({"consult", "emergency"})
+OPENING_KINDS = frozenset({"consult", "emergency"}) | RETENTION_KINDS
 
 
 def put_openings(world: Any, place: str, department: Any, image: SlideImage) -> None:
@@ -19,6 +20,7 @@ def put_openings(world: Any, place: str, department: Any, image: SlideImage) -> 
     put_region(world, place, image)
     case = image.slide.case
     colleague = make_member(DepartmentFactory(code=f"else-{place}"), Role.PATHOLOGIST)
+    put_retention(world, place, department, case, colleague)
     until = timezone.now() + timedelta(hours=1)
     consult = Consult.objects.create(
         case=case,

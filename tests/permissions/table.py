@@ -12,6 +12,7 @@ from tests.permissions.merges_table import MERGES
 from tests.permissions.openings_table import OPENINGS
 from tests.permissions.public_table import PUBLIC
 from tests.permissions.regions_table import REGIONS
+from tests.permissions.retention_table import RETENTION
 from tests.permissions.row import Of, Row
 from tests.permissions.searches_table import SEARCHES
 from tests.permissions.world import MISSING
@@ -357,6 +358,8 @@ TABLE = [
     *EXPORTS,
     *BOARDS,
     *OPENINGS,
+    *RETENTION,
     *REGIONS,
     *MERGES,
+    *RETENTION,
 ]

@@ -28,6 +28,7 @@ ROWS = {
     "draw regions and measurements on slides": ["draw_region"],
     "read the history of a case": ["read_history"],
     "merge patients who are one, and undo it": ["merge_patients"],
+    "decide what is deleted when its time is over, place legal holds": ["retire_cases"],
     "open a case of another department in an emergency": ["break_glass"],
     "review emergency accesses to the department's cases": ["review_emergency"],
     "ask a colleague or department for a consult": ["ask_consult"],
