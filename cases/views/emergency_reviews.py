@@ -85,7 +85,10 @@ class QueueForm(forms.Form):
 class ReviewForm(forms.Form):
     """What the privacy officer thinks of it."""
 
-    outcome = forms.ChoiceField(label=_("Outcome"), choices=EmergencyAccess.Outcome)
+    # Nothing beforehand: whoever reviews says what they think.
+    outcome = forms.ChoiceField(
+        label=_("Outcome"), choices=[("", _("Please choose")), *EmergencyAccess.Outcome.choices]
+    )
     comment = forms.CharField(
         label=_("Comment"),
         max_length=1000,

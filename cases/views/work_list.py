@@ -70,7 +70,9 @@ class WorkListForm(forms.Form):
         self.fields["text"].widget.attrs.update(
             {
                 "type": "search",
-                "placeholder": _("Accession number, name or MRN"),
+                "placeholder": _("Accession number, name or MRN")
+                if permissions.departments_with(user, "view_identity")
+                else _("Names and numbers are hidden"),
                 "data-find": True,
             }
         )

@@ -13,7 +13,7 @@ _FORM: dict[str, Any] = {"ok": 302, "form": True}
 
 RETENTION = [
     Row("retention", query="show=waiting", lists="deletion", roles="D", nobody=403),
-    Row("retention", query="show=held", lists="hold", roles="D", nobody=403, variant="held"),
+    Row("retention", query="show=held", lists="case", roles="D", nobody=403, variant="held"),
     Row(
         "retention_propose",
         "POST",
