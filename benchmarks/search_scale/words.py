@@ -1,7 +1,5 @@
 """The words of the distinct texts, read as the site reads a saved report."""
 
-from types import SimpleNamespace
-
 import psycopg
 
 from benchmarks.search_scale.reports import Text
@@ -9,6 +7,7 @@ from benchmarks.search_scale.reports import Text
 
 def words_of_texts(connection: psycopg.Connection, texts: list[Text]) -> None:
     """Make the temporary table text_words (number, affirmed, denied, reading_version)."""
+    from cases.models import Case, Report
     from retrieval.engine.words.reading import READING_VERSION
     from retrieval.engine.words.sections import WEIGHTS
     from retrieval.services.report_words import _VECTOR, reading_of
@@ -20,14 +19,14 @@ def words_of_texts(connection: psycopg.Connection, texts: list[Text]) -> None:
     rows = []
     for number, text in enumerate(texts):
         read = reading_of(
-            SimpleNamespace(
+            Report(
                 diagnosis_line=text.line,
                 diagnosis_text="",
                 diagnosis_code=text.code,
                 microscopic_description=text.microscopy,
                 comment="",
                 gross_description=text.gross,
-                case=SimpleNamespace(clinical_history=""),
+                case=Case(),
             )
         )
         rows.append(
