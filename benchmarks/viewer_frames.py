@@ -95,7 +95,8 @@ def show(name: str, walks: list[dict[str, Any]]) -> None:
     own50, own95 = scripts[len(scripts) // 2], scripts[int(len(scripts) * 0.95)]
     print(
         f"{name:36}{1000 / p50:5.1f} {1000 / p95:5.1f} {gaps[-1]:8.0f} {len(tasks):6d}"
-        f" {sum(tasks):7.0f} {sum(walk['tiles'] for walk in walks):6d}  {len(gaps):6d} {own50:7.1f} {own95:6.1f}",
+        f" {sum(tasks):7.0f} {sum(walk['tiles'] for walk in walks):6d}  {len(gaps):6d}"
+        f" {own50:7.1f} {own95:6.1f}",
         flush=True,
     )
 

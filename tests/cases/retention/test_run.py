@@ -1,10 +1,12 @@
 """What goes with a case and what stays; who may decide; the database's own guard."""
 
 import json
+import os
 
 import pytest
 from django.db import DatabaseError, connection, transaction
 
+from cases import row_scope
 from cases.models import (
     AccessEvent,
     Case,
@@ -87,6 +89,37 @@ def test_nothing_is_left_but_the_tombstone_and_the_log(rich_case, delete, data_d
     event = AccessEvent.objects.get(action="delete")
     assert event.detail["requested_by"] != event.detail["approved_by"]
     assert "anishing" not in json.dumps(list(AccessEvent.objects.values("reason", "detail")))
+
+
+@pytest.fixture
+def plain_owner(db, monkeypatch):
+    """Let the tables belong to a role whom row security binds, as on a server of one's own."""
+    role = f"plain_owner_{os.getpid()}"
+    with acting_as_owner("to give the tables away"), connection.cursor() as cursor:
+        cursor.execute(
+            f"CREATE ROLE {role} NOSUPERUSER NOBYPASSRLS;"
+            f"GRANT USAGE, CREATE ON SCHEMA public TO {role};"
+            "DO $$ DECLARE name text; BEGIN"
+            " FOR name IN SELECT relname FROM pg_class WHERE relkind IN ('r', 'p')"
+            " AND relnamespace = 'public'::regnamespace LOOP"
+            f" EXECUTE format('ALTER TABLE %I OWNER TO {role}', name); END LOOP; END $$"
+        )
+    words_of = row_scope.words_of
+
+    def words_of_owner(scope, **options):
+        return words_of(scope, **options).replace("SET ROLE NONE", f"SET ROLE {role}")
+
+    monkeypatch.setattr("pathsearch_site.postgres.base.words_of", words_of_owner)
+    return role
+
+
+def test_an_owner_who_is_no_superuser_deletes_it_as_well(plain_owner, rich_case, delete):
+    with acting_as_owner("to see who one is"), connection.cursor() as cursor:
+        cursor.execute("SELECT current_user")
+        assert cursor.fetchone()[0] == plain_owner
+    deletion = delete(rich_case)
+    assert (deletion.state, deletion.reason) == ("finished", "")
+    assert set(_rows_naming("vanishing", "S01-GONE", "MRN-GONE")) <= KEEPS
 
 
 def test_other_cases_and_other_patients_stay(old_case, rich_case, delete, keeping):
