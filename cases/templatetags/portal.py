@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from cases import board_selectors, selectors
+from cases import board_selectors, kept_reasons, selectors
 from cases.models import Case, Report, Slide, SlideImage
 
 register = template.Library()
@@ -30,6 +30,12 @@ _KINDS = {
     "slideimage": gettext_lazy("Scan"),
     "report": gettext_lazy("Report"),
 }
+
+
+@register.filter
+def in_words(reason: str) -> str:
+    """Return a reason that a worker kept, in the reader's language."""
+    return kept_reasons.in_words(reason)
 
 
 @register.filter
