@@ -4,11 +4,14 @@ Everything that is counted, compared or ranked comes from querysets that are vis
 asker and filtered before any LIMIT, so that an answer says nothing about hidden rows.
 """
 
-from typing import Any
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from cases.models import SlideImage
 from cases.permissions import departments_with
@@ -41,12 +44,32 @@ from retrieval.services.text_search import (
     text_part,
 )
 
+log = logging.getLogger(__name__)
+
 LIMIT_MAX = 200
 TEXT_MAX = 1000
 WEIGHT_MAX = 10.0
 TEXT_SHARE_OF_CONDITION = 0.01
 
 
+Run = TypeVar("Run", bound=Callable[..., SearchQuery])
+
+
+def again_without_what_went(run: Run) -> Run:
+    """Ask once more where a slide was deleted between finding it and keeping the answer."""
+
+    @wraps(run)
+    def asked(*args: Any, **kwargs: Any) -> SearchQuery:
+        try:
+            return run(*args, **kwargs)
+        except IntegrityError:
+            log.info("a slide went while a search held it; asking again")
+            return run(*args, **kwargs)
+
+    return cast(Run, asked)
+
+
+@again_without_what_went
 def search_run(
     user: Any,
     *,
@@ -205,6 +228,7 @@ def _stored(
             "pk", "department_id"
         )
     )
+    hits = [hit for hit in hits if hit.slide_image_id in owners]  # the others went meanwhile
     for hit in hits:
         hit.query = query
         hit.department_id = owners[hit.slide_image_id]

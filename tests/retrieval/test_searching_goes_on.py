@@ -11,8 +11,9 @@ from django.db.utils import OperationalError
 from cases.models import SlideImage
 from cases.permissions import Role
 from retrieval import replica
-from retrieval.models import SlideEmbedding
+from retrieval.models import SearchQuery, SlideEmbedding
 from retrieval.querysets import vector_index_ensure, vector_index_is_ready, vector_index_name
+from retrieval.services import search
 from retrieval.services.search import search_run
 from tests.factories import DepartmentFactory, make_member
 from tests.retrieval.many_slides import DIMENSION, add_slides, units
@@ -115,3 +116,34 @@ def test_a_replica_that_fails_costs_no_answer(own_replica, monkeypatch):
     assert [hit.slide_image for hit in query.hits.order_by("rank")] == [near, far]
     search_run(anna, slide_image=asked)
     assert failed == [True]  # it is left alone for a while
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("moment", ["before it is stored", "before the commit"])
+def test_a_slide_that_is_deleted_meanwhile_is_left_out(monkeypatch, moment):
+    model = make_model()
+    department = DepartmentFactory()
+    asking, near, far = slides(department, model, axis(0), between(0, 1, 20), between(0, 1, 60))
+    anna = make_member(department, Role.PATHOLOGIST)
+    stored, went = search._stored, []
+
+    def delete() -> None:
+        SlideImage.objects.filter(pk=near.pk).delete()
+        connections.close_all()
+
+    def stored_late(*args, **fields):
+        is_before = moment == "before it is stored"
+        query = None if is_before else stored(*args, **fields)
+        if not went:
+            went.append(near.pk)
+            # By another connection, as a deletion by the retention policy is.
+            other = threading.Thread(target=delete)
+            other.start()
+            other.join()
+        return query or stored(*args, **fields)
+
+    monkeypatch.setattr(search, "_stored", stored_late)
+    query = search_run(anna, slide_image=asking)
+    assert went
+    assert list(query.hits.values_list("slide_image_id", flat=True)) == [far.pk]
+    assert SearchQuery.objects.count() == 1
