@@ -95,11 +95,11 @@ class _timed:
         self.kind, self.seconds = kind, seconds
 
     def __enter__(self) -> None:
-        for name in ("create", "bulk_create"):
+        for name in ("create", "insert_alike"):
             setattr(self.kind, name, self._noting(getattr(self.kind, name)))
 
     def __exit__(self, *_error: object) -> None:
-        for name in ("create", "bulk_create"):
+        for name in ("create", "insert_alike"):
             delattr(self.kind, name)
 
     def _noting(self, write: Callable) -> Callable:

@@ -32,8 +32,12 @@ def main() -> None:
 
 
 def _compare(asked: argparse.Namespace) -> None:
+    from django.db import connection
+
     from benchmarks.search_scale import asking
     from benchmarks.search_scale.vectors import World
+    from cases import row_security
+    from cases.row_scope import acting_as_owner
 
     world = World()
     asking.without_encoders(world)
@@ -42,11 +46,15 @@ def _compare(asked: argparse.Namespace) -> None:
         client = asking.Client(sees, world, seed=4)
         questions[sees] = (client, [client.question("slide") for _ in range(asked.queries)])
     whole = _ask(questions, "one table")
-    _partition(asked.partitions)
+    with acting_as_owner("another shape of the table"):
+        _partition(asked.partitions)
+        row_security.install(connection)
     try:
         parts = _ask(questions, f"{asked.partitions} partitions")
     finally:
-        _put_back()
+        with acting_as_owner("the table as it was"):
+            _put_back()
+            row_security.install(connection)
     for sees in questions:
         same = sum(a == b for a, b in zip(whole[sees], parts[sees], strict=True))
         print(f"sees {sees:6}: {same} of {len(whole[sees])} answers are the same")

@@ -1,9 +1,12 @@
 """Writes access events. Called by services and views; never skipped, never edited."""
 
+import json
 from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
+
+from django.utils import timezone
 
 from cases.models import AccessEvent
 from cases.openings import way_in
@@ -61,18 +64,26 @@ def access_events_listed(
     object_id: str = "",
 ) -> None:
     """Record a look at a list: one event per patient on it. subjects: (patient, department)."""
-    AccessEvent.objects.bulk_create(
-        AccessEvent(
-            **_who(user),
+    who = _who(user)
+    alike: dict[str, list[tuple[UUID, int]]] = {}
+    for patient_id, department_id in sorted(set(subjects)):
+        ways = json.dumps(_with_ways(user, detail, patient_id, department_id))
+        alike.setdefault(ways, []).append((patient_id, department_id))
+    for ways, shown in alike.items():
+        AccessEvent.objects.insert_alike(
+            shown,
+            at=timezone.now(),
+            user_id=getattr(who["user"], "pk", None),
             action=action,
-            department_id=department_id,
-            patient_id=patient_id,
+            channel=who["channel"],
+            address=who["address"],
             object_type=object_type,
             object_id=object_id,
-            detail=_with_ways(user, detail, patient_id, department_id),
+            outcome=Outcome.DONE,
+            reason="",
+            request_id=who["request_id"],
+            detail=ways,
         )
-        for patient_id, department_id in sorted(set(subjects))
-    )
 
 
 def _who(user: Any, channel: str = "", address: str | None = None) -> dict[str, Any]:
