@@ -95,12 +95,16 @@ class _timed:
         self.kind, self.seconds = kind, seconds
 
     def __enter__(self) -> None:
+        self.own = dict(vars(self.kind))
         for name in ("create", "insert_alike"):
             setattr(self.kind, name, self._noting(getattr(self.kind, name)))
 
     def __exit__(self, *_error: object) -> None:
         for name in ("create", "insert_alike"):
-            delattr(self.kind, name)
+            if name in self.own:
+                setattr(self.kind, name, self.own[name])
+            else:
+                delattr(self.kind, name)
 
     def _noting(self, write: Callable) -> Callable:
         def noted(*args, **kwargs):

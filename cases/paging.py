@@ -3,6 +3,7 @@
 from functools import cached_property
 
 from django.core.paginator import Paginator
+from django.db.models import QuerySet
 
 COUNT_MOST = 10_000
 
@@ -13,6 +14,11 @@ class BoundedPaginator(Paginator):
     Beyond that nobody pages, and neither the count nor the skipping is for nothing: who looks
     for an old case narrows the list.
     """
+
+    def __init__(self, rows: QuerySet, per_page: int, *, counted: QuerySet | None = None) -> None:
+        """counted: the same rows without what only their display needs; default: `rows`."""
+        super().__init__(rows, per_page)
+        self.counted = rows if counted is None else counted
 
     @cached_property
     def count(self) -> int:
@@ -26,4 +32,4 @@ class BoundedPaginator(Paginator):
 
     @cached_property
     def _bounded(self) -> int:
-        return self.object_list.order_by()[: COUNT_MOST + 1].count()
+        return self.counted.order_by()[: COUNT_MOST + 1].count()

@@ -163,7 +163,8 @@ def view_delete(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 def _paginator(request: HttpRequest, filters: CaseFilters, order: str) -> BoundedPaginator:
     cases = selectors.cases_for_work_list(request.user, filters, order=order)
-    return BoundedPaginator(cases, PAGE_SIZE)
+    counted = selectors.cases_to_count(request.user, filters)
+    return BoundedPaginator(cases, PAGE_SIZE, counted=counted)
 
 
 def _query_of(asked: QueryDict, form: WorkListForm) -> str:
