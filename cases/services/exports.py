@@ -211,12 +211,7 @@ def export_fetch(*, user: Any, export: Export) -> Path:
 
 def sweep_exports() -> None:
     """Wake what waits for a worker; take away the files whose time is over."""
-    queued, _failed = work.expire_leases(Export)
-    for pk in {*queued, *work.forgotten(Export)}:
-        with transaction.atomic():
-            export = Export.objects.select_for_update().filter(pk=pk).first()
-            if export is not None and export.state == State.QUEUED:
-                enqueue(RUN_TASK, export)
+    work.wake_lost(Export, RUN_TASK)
     over = Export.objects.filter(state=State.FINISHED, expires_at__lte=timezone.now())
     for pk in list(over.values_list("pk", flat=True)):
         if over.filter(pk=pk).update(state=State.EXPIRED):

@@ -12,8 +12,9 @@ from django.utils.translation import gettext_lazy as _
 from cases import permissions
 from cases.errors import Conflict
 from cases.models import Case, CaseDeletion, LegalHold
-from cases.retention_selectors import due_for, obstacle_to, with_last_day
+from cases.retention_selectors import due_for, obstacle_to
 from cases.row_scope import acting_for_system
+from cases.services import work
 from cases.services.audit import Action, access_event_record
 from cases.services.queue import enqueue
 
@@ -126,11 +127,9 @@ def deletion_retry(*, user: Any, deletion: CaseDeletion) -> CaseDeletion:
     """Let a worker try again what stopped; the approval stays."""
     with transaction.atomic():
         deletion = _locked(user, deletion)
-        if deletion.state != State.FAILED:
+        if not work.requeue(CaseDeletion, deletion.pk, from_states=[State.FAILED]):
             raise AlreadyDecided
-        deletion.state, deletion.attempts = State.QUEUED, 0
-        deletion.reason_code = deletion.reason = ""
-        deletion.save(update_fields=["state", "attempts", "reason_code", "reason", "updated_at"])
+        deletion.refresh_from_db()
         enqueue(RUN_TASK, deletion)
         _record(user, deletion, "retried", "")
     return deletion
@@ -161,11 +160,6 @@ def hold_lift(*, user: Any, hold: LegalHold, reason: str) -> LegalHold:
         hold.save(update_fields=["lifted_at", "lifted_by", "lifted_reason", "updated_at"])
         _record_hold(user, hold, "hold lifted", reason)
     return hold
-
-
-def last_day_of(case: Case) -> Any:
-    """Return the day from which the case's years are counted."""
-    return with_last_day(Case.objects.filter(pk=case.pk)).values_list("last_on", flat=True).get()
 
 
 def _obstacle(case: Case) -> Any:

@@ -75,12 +75,7 @@ def deletion_run(deletion_id: UUID | str) -> None:
 
 def sweep_deletions() -> None:
     """Wake what waits for a worker: after a lost worker, or after a lost message."""
-    queued, _failed = work.expire_leases(CaseDeletion)
-    for pk in {*queued, *work.forgotten(CaseDeletion)}:
-        with transaction.atomic():
-            deletion = CaseDeletion.objects.select_for_update().filter(pk=pk).first()
-            if deletion is not None and deletion.state == State.QUEUED:
-                enqueue(RUN_TASK, deletion)
+    work.wake_lost(CaseDeletion, RUN_TASK)
 
 
 def _give_back(lease: work.Lease, kind: str) -> None:

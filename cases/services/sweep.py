@@ -8,13 +8,11 @@ from time import time
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from cases.models import Export, SlideImage, SlideUpload, UploadFile, UploadItem
 from cases.services import network, store, work
-from cases.services.queue import enqueue
 from cases.services.uploads import PROCESS_TASK
 
 State = SlideUpload.State
@@ -32,12 +30,7 @@ def sweep_uploads() -> None:
     Batches of a DICOM receiver that is gone are handed over, too.
     """
     network.batches_close(quiet_seconds=network.SWEEP_SECONDS)
-    queued, _failed = work.expire_leases(SlideUpload)
-    for pk in {*queued, *work.forgotten(SlideUpload)}:
-        with transaction.atomic():
-            upload = SlideUpload.objects.select_for_update().filter(pk=pk).first()
-            if upload is not None and upload.state == State.QUEUED:
-                enqueue(PROCESS_TASK, upload)
+    work.wake_lost(SlideUpload, PROCESS_TASK)
 
 
 def sweep_abandoned() -> int:

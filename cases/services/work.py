@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from cases.errors import LeaseLost
 from cases.models import LeasedWork
-from cases.services.queue import messages_wait
+from cases.services.queue import enqueue, messages_wait
 
 QUEUED, RUNNING, FAILED = "queued", "running", "failed"
 ALWAYS = Q()
@@ -134,6 +134,16 @@ def forgotten(
             state=QUEUED, enqueued_at__lt=now - timedelta(seconds=older_than_seconds)
         ).values_list("pk", flat=True)
     )
+
+
+def wake_lost(model: type[LeasedWork], task: str) -> None:
+    """Send the message again for what a lost worker, or a lost message, left."""
+    queued, _failed = expire_leases(model)
+    for pk in {*queued, *forgotten(model)}:
+        with transaction.atomic():
+            row = model._base_manager.select_for_update().filter(pk=pk).first()
+            if row is not None and row.state == QUEUED:
+                enqueue(task, row)
 
 
 def requeue(model: type[LeasedWork], pk: Any, *, from_states: list[str]) -> bool:

@@ -18,6 +18,7 @@ from cases import permissions, selectors
 from cases.errors import DomainError
 from cases.models import Case, Cohort, Department, SlideImage
 from cases.services import cohorts as service
+from cases.views.ids import uuids_of
 from cases.views.work_list import WorkListForm
 
 PAGE_SIZE = 50
@@ -166,7 +167,7 @@ def cohort_remove(request: HttpRequest, pk: UUID) -> HttpResponse:
         count = service.cohort_remove(
             user=request.user,
             cohort=found,
-            entries=_uuids(request.POST.getlist("entry")),
+            entries=uuids_of(request.POST.getlist("entry")),
             reason=request.POST.get("reason", ""),
         )
     except service.ReasonMissing as error:
@@ -214,16 +215,6 @@ def cohort_export(request: HttpRequest, pk: UUID) -> HttpResponse:
 def _cohort(request: HttpRequest, pk: UUID) -> Cohort:
     rows = Cohort.objects.select_related("department", "created_by")
     return rows.get_visible_or_404(request.user, pk=pk)
-
-
-def _uuids(values: list[str]) -> list[UUID]:
-    found = []
-    for value in values:
-        try:
-            found.append(UUID(value))
-        except ValueError:
-            continue
-    return found
 
 
 def _tell_added(request: HttpRequest, cohort: Cohort, outcome: service.Added) -> None:

@@ -23,6 +23,7 @@ from cases.recent_authentication import require_recent_authentication
 from cases.services import retention as service
 from cases.services.audit import Action, access_event_record, access_events_listed
 from cases.views.columns import column_head
+from cases.views.ids import uuids_of
 
 PAGE_SIZE = 50
 MOST_AT_ONCE = 200
@@ -175,7 +176,7 @@ def retention_propose(request: HttpRequest) -> HttpResponse:
     """Propose that the ticked cases go."""
     _require(request)
     form = ProposeForm(request.POST)
-    ticked = _uuids(request.POST.getlist("case"))
+    ticked = uuids_of(request.POST.getlist("case")[:MOST_AT_ONCE])
     if not form.is_valid():
         messages.error(request, _now("Say in a few words why they are deleted."))
     elif not ticked:
@@ -295,16 +296,6 @@ def hold_lift(request: HttpRequest, pk: UUID) -> HttpResponse:
 def _deletion(request: HttpRequest, pk: UUID) -> CaseDeletion:
     rows = CaseDeletion.objects.visible_to(request.user)
     return get_object_or_404(rows.select_related("department", "requested_by", "decided_by"), pk=pk)
-
-
-def _uuids(texts: list[str]) -> list[UUID]:
-    found = []
-    for text in texts[:MOST_AT_ONCE]:
-        try:
-            found.append(UUID(text))
-        except ValueError:
-            continue
-    return found
 
 
 def _list_record(request: HttpRequest, show: str, page: Any) -> None:

@@ -20,6 +20,7 @@ from cases.permissions import Role
 from cases.retention_selectors import years_before
 from cases.services import exports, retention
 from cases.services.export_projects import export_project_open
+from cases.services.retention_run import deletion_run
 from tests.factories import (
     CaseFactory,
     DepartmentFactory,
@@ -150,8 +151,6 @@ def test_what_stands_against_it_is_named_and_stops_it(
     # After the approval: the worker asks again.
     stand_against(case, anna)
     assert retention_selectors.obstacle_to(case).code == code
-    from cases.services.retention_run import deletion_run
-
     deletion_run(deletion.pk)
     deletion.refresh_from_db()
     assert (deletion.state, deletion.reason_code) == ("failed", code)
